@@ -1,0 +1,1 @@
+"""Tasks, the environment loop, and the worlds that are simulators."""

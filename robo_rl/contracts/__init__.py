@@ -1,0 +1,31 @@
+"""The few types that every room meets at. Import torch for type checking only."""
+
+from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Step
+from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
+from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
+from robo_rl.contracts.scene import CameraSpec, SceneObject, SceneSpec, Shape
+from robo_rl.contracts.task import Reward, Task
+from robo_rl.contracts.world import Command, Pose, Start, World
+
+__all__ = [
+    "PRIVILEGED_PREFIX",
+    "Agent",
+    "Batch",
+    "BatchedEnv",
+    "CameraSpec",
+    "Command",
+    "Gripper",
+    "Impedance",
+    "Link",
+    "Pose",
+    "Reading",
+    "Reward",
+    "RobotSpec",
+    "SceneObject",
+    "SceneSpec",
+    "Shape",
+    "Start",
+    "Step",
+    "Task",
+    "World",
+]

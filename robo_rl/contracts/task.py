@@ -1,0 +1,92 @@
+"""The task: what to observe, what an action means, what is rewarded, how an episode starts. Written once per task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from robo_rl.contracts.reading import Reading
+from robo_rl.contracts.robot import RobotSpec
+from robo_rl.contracts.scene import SceneSpec
+from robo_rl.contracts.world import Command, Start
+
+if TYPE_CHECKING:
+    import gymnasium
+    import torch
+
+    Obs = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What an instant is worth.
+
+    Attributes:
+        success: (B,) bool, the goal is reached; ends the episode and, in a sparse reward, is worth 1.
+        failure: (B,) bool, the episode can no longer succeed; ends it.
+        terms: dense terms by name, each (B,); the task's ``reward_scales`` weigh them.
+    """
+
+    success: torch.Tensor
+    failure: torch.Tensor
+    terms: Mapping[str, torch.Tensor]
+
+
+class Task(ABC):
+    """A task over any world. See ``envs/tasks/reach.py`` for the shortest one.
+
+    Attributes:
+        name: under which the command line knows it.
+        robot: the arm it is done with.
+        horizon: control steps after which an episode is truncated.
+        observation_space: of one env, a ``gymnasium.spaces.Dict`` whose key ``state`` is the low-dimensional vector.
+        action_space: of one env, a box of [-1, 1].
+        readings: names of the readings that ``observe`` and ``command`` use; every world must give them.
+        privileged_readings: names that only ``reward`` and ``expert`` use; only simulators give them.
+        reward_scales: weight of each dense term in the dense reward.
+    """
+
+    name: ClassVar[str]
+    robot: RobotSpec
+    horizon: int
+    observation_space: gymnasium.spaces.Dict
+    action_space: gymnasium.spaces.Box
+    readings: frozenset[str]
+    privileged_readings: frozenset[str] = frozenset()
+    reward_scales: Mapping[str, float] = {}
+
+    @abstractmethod
+    def scene(self) -> SceneSpec:
+        """Return what a simulator must build around the robot."""
+
+    @abstractmethod
+    def start(self, generator: torch.Generator, n: int) -> Start:
+        """Draw n start states; the same generator state gives the same starts."""
+
+    @abstractmethod
+    def observe(self, reading: Reading) -> Obs:
+        """Return the observation, each value (B, ...); the reading holds ``readings`` only."""
+
+    @abstractmethod
+    def command(self, action: torch.Tensor, reading: Reading) -> Command:
+        """Return the command that ``action`` (B, A), each in [-1, 1], means from where ``reading`` is."""
+
+    @abstractmethod
+    def action_of(self, command: Command, reading: Reading) -> torch.Tensor:
+        """Return the action (B, A) that means ``command`` from where ``reading`` is: the inverse of :meth:`command`."""
+
+    @abstractmethod
+    def reward(self, reading: Reading) -> Reward:
+        """Return what the instant is worth; the reading also holds ``privileged_readings``."""
+
+    def expert(self, reading: Reading) -> torch.Tensor:
+        """Return the scripted expert's action (B, A); it may use ``privileged_readings``.
+
+        Raises:
+            UserError: if the task has no scripted expert.
+        """
+        from robo_rl.errors import UserError
+
+        raise UserError(f"task {self.name!r} has no scripted expert; record demonstrations by hand")

@@ -1,0 +1,1 @@
+"""Replay memory: transitions, demonstrations, hindsight."""
