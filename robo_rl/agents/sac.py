@@ -1,0 +1,266 @@
+"""Soft actor-critic with the RLPD recipe: critic ensemble, layer norm, random-subset minimum, many updates per step.
+
+Haarnoja et al. 2018 (SAC), Chen et al. 2021 (REDQ), Ball et al. 2023 (RLPD). The algorithm is three functions:
+critic, actor, temperature. Mixing demonstrations into the batch and n-step returns are the replay buffer's work.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from robo_rl.agents.heads import Head, HLGaussHead, ScalarHead
+from robo_rl.agents.networks import Encoder, EnsembleMLP, Policy, action_width
+from robo_rl.agents.snapshot import Part, pack, unpack
+from robo_rl.contracts.learning import Batch
+from robo_rl.errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from robo_rl.contracts.learning import Metrics, Obs
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """What soft actor-critic can be told."""
+
+    critics: int = 10
+    """Number of critics E in the ensemble."""
+    target_subset: int = 2
+    """Number of critics M, drawn anew for each update, whose minimum makes the target."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers, of critics and policy."""
+    critic_layer_norm: bool = True
+    """Normalise the critics' hidden layers; keeps values bounded where there are no data."""
+    actor_layer_norm: bool = False
+    """Normalise the policy's hidden layers."""
+    critic_lr: float = 3e-4
+    """Adam's step size for the critics."""
+    actor_lr: float = 3e-4
+    """Adam's step size for the policy."""
+    temperature_lr: float = 3e-4
+    """Adam's step size for the logarithm of the temperature."""
+    tau: float = 0.005
+    """Share of the critics that flows into the target critics at each update."""
+    initial_temperature: float = 1.0
+    """Weight of the entropy at the start."""
+    target_entropy: float | None = None
+    """Entropy (nats) that the temperature is tuned for; minus half the number of actions if not given."""
+    entropy_backup: bool = False
+    """Count the entropy bonus of later steps in the target. Off, values are plain returns, as sparse tasks want."""
+    actor_q: Literal["mean", "min"] = "mean"
+    """Whether the policy climbs the mean of all critics or their minimum."""
+    actor_updates: int = 1
+    """Updates of policy and temperature after each block of critic updates."""
+    q_bounds: tuple[float, float] | None = None
+    """Smallest and largest return that can occur; targets are clamped to it. (0, 1) for a sparse reward."""
+    hl_gauss: bool = False
+    """Learn histograms of values by cross-entropy (HL-Gauss), not values by squared error; needs q_bounds."""
+    hl_gauss_bins: int = 101
+    """Bins of that histogram."""
+    hl_gauss_sigma: float = 0.75
+    """Standard deviation of the Gaussian around a target, in bin widths."""
+    observation_keys: tuple[str, ...] = ()
+    """Observations to learn from, by name; all of them if empty."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.target_subset <= self.critics:
+            raise UserError(f"target_subset must lie in 1..critics ({self.critics}), not {self.target_subset}")
+        if self.q_bounds is not None and not self.q_bounds[0] < self.q_bounds[1]:
+            raise UserError(f"q_bounds must be (smallest, largest), not {self.q_bounds}")
+        if self.q_bounds is not None and self.entropy_backup:
+            raise UserError("q_bounds hold for plain returns only: set entropy_backup to False, or leave q_bounds out")
+        if self.hl_gauss and self.q_bounds is None:
+            raise UserError("hl_gauss needs q_bounds, the smallest and largest possible return")
+        if self.hl_gauss and self.hl_gauss_bins <= 6 * self.hl_gauss_sigma + 1:
+            raise UserError(f"hl_gauss_bins must exceed 6 * hl_gauss_sigma + 1, not {self.hl_gauss_bins}")
+
+
+class SAC:
+    """Soft actor-critic on vectors.
+
+    Args:
+        observation_space: of one environment, a dictionary of vectors.
+        action_space: of one environment, a box of [-1, 1].
+        config: see :class:`SACConfig`.
+        seed: of the initial weights, the noise and the choice of critics.
+        device: where it learns.
+
+    Example:
+        >>> agent = SAC(env.observation_space, env.action_space, SACConfig(critics=2))    # doctest: +SKIP
+        >>> action = agent.act(obs, explore=True)                                         # doctest: +SKIP
+        >>> metrics = agent.update(buffer.sample(4 * 256), utd=4)                         # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        config: SACConfig | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config = config or SACConfig()
+        self.device = torch.device(device)
+        encoder, actions = Encoder(observation_space, config.observation_keys), action_width(action_space)
+        self.target_entropy = -0.5 * actions if config.target_entropy is None else config.target_entropy
+
+        self.head: Head = ScalarHead()
+        if config.hl_gauss and config.q_bounds is not None:
+            self.head = HLGaussHead(*config.q_bounds, config.hl_gauss_bins, config.hl_gauss_sigma).to(self.device)
+
+        # Initial weights are drawn on the CPU, so that they are the same on every device.
+        weights = torch.Generator().manual_seed(seed)
+        self.policy = Policy(encoder, actions, config.hidden, layer_norm=config.actor_layer_norm, generator=weights).to(
+            self.device
+        )
+        self.critic = EnsembleMLP(
+            config.critics,
+            encoder.width + actions,
+            config.hidden,
+            self.head.outputs,
+            layer_norm=config.critic_layer_norm,
+            generator=weights,
+        ).to(self.device)
+        bias = self.head.initial_bias()
+        if bias is not None:
+            self.critic.biases[-1].data.copy_(bias)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
+
+        self._actor_parameters = list(self.policy.parameters())
+        self._critic_parameters = list(self.critic.parameters())
+        self._target_parameters = list(self.target_critic.parameters())
+        self.critic_optimiser = torch.optim.Adam(self._critic_parameters, config.critic_lr, fused=True)
+        self.actor_optimiser = torch.optim.Adam(self._actor_parameters, config.actor_lr, fused=True)
+        self.temperature_optimiser = torch.optim.Adam([self.log_temperature], config.temperature_lr, fused=True)
+        self._move_average = get_ema_multi_avg_fn(1.0 - config.tau)
+
+        # Acting and learning draw from streams of their own: an evaluation between updates changes nothing.
+        self.acting = torch.Generator(self.device).manual_seed(seed + 1)
+        self.learning = torch.Generator(self.device).manual_seed(seed + 2)
+        self.updates = torch.zeros((), dtype=torch.int64)
+
+    def act(self, obs: Obs, *, explore: bool) -> Tensor:
+        """Return actions (B, A) in [-1, 1], where ``obs`` is: drawn if ``explore``, otherwise the policy's mode."""
+        return self.policy.act(obs, self.acting if explore else None)
+
+    def update(self, batch: Batch, utd: int) -> Metrics:
+        """Update the critics ``utd`` times, each with its part of ``batch``, then policy and temperature.
+
+        Nothing in here waits for the device. Metrics are 0-d tensors of the last update in the block.
+
+        Raises:
+            ValueError: if the batch cannot be cut into ``utd`` equal parts.
+        """
+        if utd < 1 or len(batch.reward) % utd:
+            raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
+        encoded = replace(batch, obs=self._encode(batch.obs), next_obs=self._encode(batch.next_obs))
+        metrics: Metrics = {}
+        for part in encoded.split(utd):
+            metrics = self._update_critic(part)
+        for _ in range(self.config.actor_updates):
+            actor_metrics = self._update_actor(part)
+            self._update_temperature(actor_metrics["entropy"])
+        self.updates += utd
+        return metrics | actor_metrics | {"temperature": self.log_temperature.detach().exp()}
+
+    def _encode(self, obs: Obs) -> Obs:
+        return {"features": self.policy.encoder(obs)}
+
+    def _update_critic(self, batch: Batch) -> Metrics:
+        """One step of all critics towards the same target, then of the target critics towards them."""
+        target = self._td_target(batch)
+        outputs = self.critic(torch.cat([batch.obs["features"], batch.action], dim=-1))
+        loss = self.head.loss(outputs, target).mean(dim=1).sum()  # a sum over members: each learns as if alone
+        self.critic_optimiser.zero_grad()
+        loss.backward()
+        self.critic_optimiser.step()
+        self._move_average(self._target_parameters, self._critic_parameters, self.updates)
+        with torch.no_grad():
+            q = self.head.value(outputs)
+            return {
+                "critic_loss": loss.detach() / self.config.critics,
+                "q_mean": q.mean(),
+                "q_max": q.max(),
+                "td_error": (q - target).abs().mean(),
+            }
+
+    @torch.no_grad()
+    def _td_target(self, batch: Batch) -> Tensor:
+        """``y = r + discount * (min over M random target critics of Q(s', a') - [alpha * log pi(a'|s')])``, (N,)."""
+        next_features = batch.next_obs["features"]
+        next_action, next_log_prob, _ = self.policy.sample(next_features, self.learning)
+        chosen = torch.randperm(self.config.critics, generator=self.learning, device=self.device)
+        outputs = self.target_critic(
+            torch.cat([next_features, next_action], dim=-1), chosen[: self.config.target_subset]
+        )
+        next_value = self.head.value(outputs).amin(dim=0)
+        if self.config.entropy_backup:
+            next_value = next_value - self.log_temperature.exp() * next_log_prob
+        target = batch.reward + batch.discount * next_value
+        return target if self.config.q_bounds is None else target.clamp(*self.config.q_bounds)
+
+    def _update_actor(self, batch: Batch) -> Metrics:
+        """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
+        features = batch.obs["features"]
+        action, log_prob, std = self.policy.sample(features, self.learning)
+        values = self.head.value(self.critic(torch.cat([features, action], dim=-1)))
+        value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
+        loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
+        self.actor_optimiser.zero_grad()
+        loss.backward(inputs=self._actor_parameters)
+        self.actor_optimiser.step()
+        return {
+            "actor_loss": loss.detach(),
+            "entropy": -log_prob.detach().mean(),
+            "policy_std": std.detach().mean(),
+        }
+
+    def _update_temperature(self, entropy: Tensor) -> None:
+        """One step of ``log alpha`` down ``alpha * (entropy - target_entropy)``: too little entropy raises it."""
+        loss = self.log_temperature.exp() * (entropy - self.target_entropy)
+        self.temperature_optimiser.zero_grad()
+        loss.backward()
+        self.temperature_optimiser.step()
+
+    def policy_state(self) -> dict[str, Tensor]:
+        """Return a copy of the weights that :meth:`act` needs."""
+        return pack({"policy": self.policy})
+
+    def load_policy_state(self, state: dict[str, Tensor]) -> None:
+        """Act with the weights that :meth:`policy_state` gave from now on."""
+        unpack({"policy": self.policy}, state)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return a copy of everything that training needs to go on: flat, contiguous, no shared storage."""
+        return pack(self._parts())
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state_dict` gave: the next updates are the same, bit for bit.
+
+        Raises:
+            UserError: if it is the state of an agent of another make.
+        """
+        unpack(self._parts(), state)
+
+    def _parts(self) -> dict[str, Part]:
+        return {
+            "policy": self.policy,
+            "critic": self.critic,
+            "target_critic": self.target_critic,
+            "log_temperature": self.log_temperature,
+            "critic_optimiser": self.critic_optimiser,
+            "actor_optimiser": self.actor_optimiser,
+            "temperature_optimiser": self.temperature_optimiser,
+            "acting": self.acting,
+            "learning": self.learning,
+            "updates": self.updates,
+        }
