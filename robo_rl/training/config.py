@@ -1,0 +1,251 @@
+"""The configuration of a training run: what the command line reads and the run folder keeps."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import tyro
+
+from robo_rl.agents.sac import SACConfig
+from robo_rl.errors import UserError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train a policy."""
+
+    task: tyro.conf.Positional[str]
+    """Name of a task, dotted path of one (package.module:Class), or gym:ID for a Gymnasium environment."""
+
+    robot: str = "panda"
+    """Arm that does the task."""
+
+    world: str = "mujoco"
+    """Simulator."""
+
+    reward: Literal["sparse", "dense"] = "sparse"
+    """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
+
+    num_envs: int = 1
+    """Environments stepped side by side."""
+
+    seed: int = 0
+    """Seed of everything that is drawn."""
+
+    steps: int = 100_000
+    """Environment steps at most, counted over all environments."""
+
+    max_minutes: float | None = None
+    """Minutes of training at most, evaluations included, set-up and the final evaluation not."""
+
+    demos: int = 20
+    """Successful demonstrations to start from, recorded by the task's scripted expert; 0 for none."""
+
+    demo_path: Path | None = None
+    """Folder of recorded episodes to start from instead; the first ``demos`` successful ones are used."""
+
+    demo_ratio: float = 0.5
+    """Share of demonstrations in each batch."""
+
+    agent: SACConfig = field(default_factory=SACConfig)
+    """The learner."""
+
+    batch_size: int = 256
+    """Transitions of one critic update."""
+
+    utd: float = 1.0
+    """Critic updates per environment step (update-to-data ratio); may be a fraction."""
+
+    critic_updates_per_actor_update: int = 1
+    """Critic updates to one update of actor and temperature."""
+
+    n_step: int = 1
+    """Steps folded into one return."""
+
+    discount: float = 0.99
+    """Discount of future reward per step."""
+
+    warmup_steps: int = 500
+    """Environment steps with random actions before learning begins."""
+
+    hindsight: bool | None = None
+    """Also learn from goals reached by chance; None: where the observation has a desired and an achieved goal."""
+
+    replay_capacity: int = 200_000
+    """Transitions to remember; the oldest make room."""
+
+    memory_budget_gb: float = 4.0
+    """Memory that replay and demonstrations may take, GB; more is refused at the start."""
+
+    eval_every: int = 5_000
+    """Environment steps between evaluations."""
+
+    eval_episodes: int = 20
+    """Episodes of an evaluation while training."""
+
+    eval_envs: int = 10
+    """Environments stepped side by side in evaluations."""
+
+    final_episodes: int = 100
+    """Episodes of the final evaluation, and of the one that confirms that the target is reached."""
+
+    target_success: float | None = 0.95
+    """Success rate at which training stops, measured by an evaluation and confirmed by a larger one; None: never."""
+
+    checkpoint_every: int = 10_000
+    """Environment steps between checkpoints."""
+
+    log_every: int = 500
+    """Environment steps between metric lines."""
+
+    video_episodes: int = 4
+    """Episodes shown in the video at the end; 0 for no video."""
+
+    device: str = "cpu"
+    """Where the learner and its memory live: cpu or cuda."""
+
+    out: Path = Path("runs")
+    """Folder that the run folder is made in."""
+
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the task that differ from its own, set by ``--task.FIELD``."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "num_envs": 1, "seed": 0, "steps": 1, "demos": 0, "batch_size": 1, "critic_updates_per_actor_update": 1,
+            "n_step": 1, "warmup_steps": 0, "replay_capacity": 1, "eval_every": 1, "eval_episodes": 1, "eval_envs": 1,
+            "final_episodes": 1, "checkpoint_every": 1, "log_every": 1, "video_episodes": 0,
+        }  # fmt: skip
+        for name, low in at_least.items():
+            if getattr(self, name) < low:
+                raise UserError(f"{name}: must be at least {low}, got {getattr(self, name)}")
+        for name, low, high in (("demo_ratio", 0, 1), ("discount", 0, 1), ("target_success", 0, 1)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(f"{name}: must lie in [{low}, {high}], got {value}")
+        for name in ("utd", "memory_budget_gb", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{name}: must be positive, got {value}")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a config dataclass as JSON values."""
+    return _plain(asdict(config))
+
+
+def from_json(kind: type[T], data: Mapping[str, Any], *, where: str = "config.json") -> T:
+    """Build a config dataclass from what :func:`to_json` gave; fields that are left out take their defaults.
+
+    Args:
+        kind: the dataclass.
+        data: JSON values.
+        where: what error messages call the source.
+
+    Raises:
+        UserError: if a key is unknown or a value of the wrong type.
+    """
+    names = {f.name for f in fields(kind) if f.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for key in data:
+        if key not in names:
+            raise unknown_name(f"key in {where}", key, names)
+    try:
+        return kind(**{key: _typed(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+    except TypeError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def with_settings(config: T, settings: Mapping[str, Any], *, where: str) -> T:
+    """Return ``config`` with fields replaced, each named by its dotted path (``agent.learning_rate``).
+
+    Raises:
+        UserError: if a path names no field or a value is of the wrong type.
+    """
+    for path, value in settings.items():
+        config = _with(config, path.split("."), value, f"{where}: {path}")
+    return config
+
+
+def dotted_names(config: Any, prefix: str = "") -> list[str]:
+    """Return the dotted path of every field of a config dataclass, nested ones included."""
+    names: list[str] = []
+    for f in fields(config):
+        value = getattr(config, f.name)
+        names += dotted_names(value, f"{prefix}{f.name}.") if is_dataclass(value) else [prefix + f.name]
+    return names
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted paths in which two configs of one type differ, with both values."""
+    return {name: (a, b) for name in dotted_names(new) if (a := _value(old, name)) != (b := _value(new, name))}
+
+
+def _value(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _with(config: Any, path: list[str], value: Any, where: str) -> Any:
+    name, rest = path[0], path[1:]
+    if name not in {f.name for f in fields(config)}:
+        raise unknown_name(f"setting ({where})", name, [f.name for f in fields(config)])
+    if rest:
+        return replace(config, **{name: _with(getattr(config, name), rest, value, where)})
+    return replace(config, **{name: _typed(typing.get_type_hints(type(config))[name], value, where)})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as the type that a field is annotated with."""
+    if hint is Any:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _typed(arguments[0], value, where)
+    if origin in (Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _typed(option, value, where)
+            except UserError:
+                continue
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif origin is tuple and isinstance(value, list | tuple):
+        inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        if len(inner) == len(value):
+            return tuple(_typed(kind, entry, where) for kind, entry in zip(inner, value, strict=True))
+    elif origin is not None:
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return from_json(hint, value, where=where)
+        if isinstance(value, hint):
+            return value
+    elif hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is type(None) or hint is None:
+        if value is None:
+            return None
+    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{where}: {value!r} is not {getattr(hint, '__name__', hint)}")
