@@ -1,1 +1,1 @@
-"""Control laws over any array namespace: no input or output, no torch import."""
+"""Control laws, pure functions over any array namespace (NumPy, torch), and the thin shells that keep their state."""
