@@ -107,9 +107,8 @@ class ReplayBuffer:
             )
         # Memory is taken page by page as rows are first written, not here.
         self._rows = torch.empty((capacity, self._width), device=self.device)
-        self._successor = torch.full(
-            (capacity + 1,), -1, device=self.device
-        )  # slot; the last entry takes what is unused
+        # Slot of each one's successor, -1 if there is none; the last entry takes what no transition wants to know.
+        self._successor = torch.full((capacity + 1,), -1, device=self.device)
         self._last = torch.full((num_envs,), -1, device=self.device)  # number of each stream's newest transition
         self._frames: FrameStore | None = None
         if self._images:

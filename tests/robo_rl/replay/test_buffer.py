@@ -1,0 +1,351 @@
+"""The replay buffer against a slow, obvious model: a list of transitions that is searched from one end to the other."""
+
+import re
+import struct
+from collections import Counter
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from robo_rl.contracts import Step
+from robo_rl.errors import UserError
+from robo_rl.replay.buffer import ReplayBuffer
+
+ACTION = gym.spaces.Box(-1, 1, (2,))
+STATE = gym.spaces.Dict(state=gym.spaces.Box(-np.inf, np.inf, (3,)))
+GRID = gym.spaces.Dict(
+    state=gym.spaces.Box(-np.inf, np.inf, (3,)),
+    matrix=gym.spaces.Box(-np.inf, np.inf, (2, 2)),
+    scalar=gym.spaces.Box(-np.inf, np.inf, ()),
+)
+CAMERAS = gym.spaces.Dict(
+    front=gym.spaces.Box(0, 255, (2, 2, 3), np.uint8),
+    state=gym.spaces.Box(-np.inf, np.inf, (3,)),
+    wrist=gym.spaces.Box(0, 255, (3, 2, 1), np.uint8),
+)
+PIXELS = gym.spaces.Dict(front=gym.spaces.Box(0, 255, (2, 2, 3), np.uint8))
+SPACES = {"state": STATE, "grid": GRID, "cameras": CAMERAS, "pixels": PIXELS}
+GAMMA = 0.5  # with whole rewards every return is exact in float32
+
+
+def observation(space, moments):
+    """One row a moment: the moment's number, written into every value of the observation."""
+    obs = {}
+    for key, box in space.spaces.items():
+        if box.dtype == np.uint8:
+            size = int(np.prod(box.shape))
+            rows = [np.frombuffer(struct.pack("<I", m) * size, np.uint8)[:size].reshape(box.shape) for m in moments]
+            obs[key] = torch.as_tensor(np.array(rows))
+        else:
+            obs[key] = torch.stack([torch.full(box.shape, float(m)) for m in moments])
+    return obs
+
+
+def step_to(space, moments, rewards, ends):
+    return Step(
+        observation(space, moments),
+        torch.tensor(rewards, dtype=torch.float32),
+        torch.tensor([e == "terminated" for e in ends]),
+        torch.tensor([e == "truncated" for e in ends]),
+        {},
+    )
+
+
+class Model:
+    """What the buffer should hold, as a list, oldest first."""
+
+    def __init__(self, capacity, num_envs, n_step, images):
+        self.capacity, self.n_step = capacity, n_step
+        self.frames = min(2 * capacity, capacity + capacity // 8 + 2 * num_envs) if images else None
+        self.items = []
+        self.newest = [None] * num_envs
+
+    def add(self, env_ids, befores, rewards, ends, afters):
+        for env, before, reward, end, after in zip(env_ids, befores, rewards, ends, afters, strict=True):
+            item = {"obs": before, "reward": reward, "end": end, "next": after, "successor": None}
+            item["frames"] = [object(), object()]
+            previous = self.newest[env]
+            if previous is not None and previous["next"] == before:
+                previous["successor"] = item
+                item["frames"][0] = previous["frames"][1]
+            self.items.append(item)
+            self.newest[env] = None if end else item
+        while len(self.items) > self.capacity or (self.frames is not None and self.shown() > self.frames):
+            self.items.pop(0)
+
+    def shown(self):
+        return len({frame for item in self.items for frame in item["frames"]})
+
+    def cut(self, env_ids):
+        for env in env_ids:
+            self.newest[env] = None
+
+    def returns(self):
+        """(obs, reward sum, discount, next obs) of each, by the definition of an n-step return."""
+        folded = []
+        for item in self.items:
+            steps = [item]
+            while len(steps) < self.n_step and steps[-1]["successor"] is not None:
+                steps.append(steps[-1]["successor"])
+            reward = sum(GAMMA**i * s["reward"] for i, s in enumerate(steps))
+            discount = 0.0 if steps[-1]["end"] == "terminated" else GAMMA ** len(steps)
+            folded.append((item["obs"], reward, discount, steps[-1]["next"]))
+        return folded
+
+
+def assert_same(buffer, model, space):
+    expected = model.returns()
+    assert len(buffer) == len(expected)
+    slots = buffer.valid_indices()
+    assert len(set(slots.tolist())) == len(expected)
+    if not expected:
+        return
+    batch = buffer.gather(slots)
+    for got, moments in ((batch.obs, [e[0] for e in expected]), (batch.next_obs, [e[3] for e in expected])):
+        want = observation(space, moments)
+        assert got.keys() == want.keys()
+        for key in want:
+            assert got[key].dtype == want[key].dtype
+            assert torch.equal(got[key], want[key]), key
+    assert batch.reward.tolist() == [e[1] for e in expected]
+    assert batch.discount.tolist() == [e[2] for e in expected]
+    assert torch.equal(batch.action, torch.tensor([[e[0], -e[0]] for e in expected], dtype=torch.float32))
+
+
+ENDS = st.sampled_from([None, None, None, "terminated", "truncated"])
+
+
+@st.composite
+def scripts(draw):
+    """What happens to a few streams: steps of some of them in any order, ends, resets that are announced or not."""
+    num_envs = draw(st.integers(1, 3))
+    envs = st.permutations(range(num_envs)).flatmap(
+        lambda order: st.integers(1, num_envs).map(lambda count: list(order)[:count])
+    )
+    row = st.tuples(st.integers(-3, 3), ENDS, st.sampled_from([False, False, False, True]))  # reward, end, jump
+    everyone = st.tuples(st.just("add"), st.just(list(range(num_envs))), st.lists(row, min_size=3, max_size=3))
+    some = st.tuples(st.just("add"), envs, st.lists(row, min_size=3, max_size=3))
+    cut = st.tuples(st.just("break"), st.one_of(st.none(), envs), st.none())
+    reload = st.tuples(st.just("reload"), st.none(), st.none())
+    script = draw(st.lists(st.one_of(everyone, everyone, everyone, some, some, cut, reload), min_size=1, max_size=40))
+    capacity = draw(st.integers(num_envs, 24))
+    return num_envs, capacity, script
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@settings(max_examples=120, deadline=None)
+@given(scenario=scripts(), n_step=st.integers(1, 5))
+def test_every_transition_is_the_one_of_the_slow_model(kind, scenario, n_step):
+    num_envs, capacity, script = scenario
+    space = SPACES[kind]
+
+    def fresh():
+        return ReplayBuffer(space, ACTION, capacity=capacity, num_envs=num_envs, n_step=n_step, discount=GAMMA)
+
+    buffer = fresh()
+    model = Model(capacity, num_envs, n_step, images=kind in ("cameras", "pixels"))
+    moment = num_envs
+    now = list(range(num_envs))  # what each stream sees
+    for what, env_ids, rows in script:
+        if what == "reload":
+            state = load(save(buffer.state_dict()))
+            buffer = fresh()
+            buffer.load_state_dict(state)
+        elif what == "break":
+            buffer.break_stream(env_ids)
+            model.cut(range(num_envs) if env_ids is None else env_ids)
+        else:
+            rows = rows[: len(env_ids)]
+            befores = [now[env] for env in env_ids]
+            afters = list(range(moment, moment + len(env_ids)))
+            moment += len(env_ids)
+            rewards, ends, jumps = zip(*rows, strict=True)
+            action = torch.tensor([[b, -b] for b in befores], dtype=torch.float32)
+            named = None if env_ids == list(range(num_envs)) else env_ids
+            buffer.add(observation(space, befores), action, step_to(space, afters, rewards, ends), env_ids=named)
+            model.add(env_ids, befores, rewards, ends, afters)
+            for env, after, jump in zip(env_ids, afters, jumps, strict=True):
+                now[env] = after  # even after an end: an episode may start where the last one ended
+                if jump:  # a reset; the buffer is not told
+                    now[env] = moment
+                    moment += 1
+        assert_same(buffer, model, space)
+
+
+def walk(buffer, space, ends, env=0, start=0):
+    """Add one transition for each of ``ends``, moments ``start``, ``start + 1``, ...; a new episode after each end."""
+    moment = start
+    for end in ends:
+        obs = observation(space, [moment])
+        buffer.add(obs, torch.zeros(1, 2), step_to(space, [moment + 1], [1.0], [end]), env_ids=[env])
+        moment += 2 if end else 1
+    return moment
+
+
+def test_three_step_returns_worked_by_hand():
+    """Rewards 1, 10, 100, 1000 and a termination, gamma 0.5, n = 3."""
+    buffer = ReplayBuffer(STATE, ACTION, capacity=10, n_step=3, discount=0.5)
+    for t, (reward, end) in enumerate([(1.0, None), (10.0, None), (100.0, None), (1000.0, "terminated")]):
+        buffer.add(observation(STATE, [t]), torch.zeros(1, 2), step_to(STATE, [t + 1], [reward], [end]))
+    batch = buffer.gather(buffer.valid_indices())
+    assert batch.reward.tolist() == [1 + 5 + 25, 10 + 50 + 250, 100 + 500, 1000]
+    assert batch.discount.tolist() == [0.125, 0.0, 0.0, 0.0]
+    assert batch.next_obs["state"][:, 0].tolist() == [3, 4, 4, 4]
+
+
+def test_a_truncated_return_bootstraps_from_the_last_observation():
+    buffer = ReplayBuffer(STATE, ACTION, capacity=10, n_step=3, discount=0.5)
+    walk(buffer, STATE, [None, "truncated", None])
+    batch = buffer.gather(buffer.valid_indices())
+    assert batch.reward.tolist() == [1.5, 1.0, 1.0]
+    assert batch.discount.tolist() == [0.25, 0.5, 0.5]
+    assert batch.next_obs["state"][:, 0].tolist() == [2, 2, 4]
+
+
+def test_the_newest_terminal_is_sampled_at_once():
+    buffer = ReplayBuffer(STATE, ACTION, capacity=4, n_step=3)
+    walk(buffer, STATE, ["terminated"], start=7)
+    batch = buffer.sample(5)
+    assert batch.obs["state"][:, 0].tolist() == [7] * 5
+    assert batch.next_obs["state"][:, 0].tolist() == [8] * 5
+    assert batch.discount.tolist() == [0] * 5
+
+
+@pytest.mark.parametrize("space", [STATE, CAMERAS], ids=["state", "cameras"])
+def test_sampling_is_uniform_over_all_that_is_stored(space):
+    buffer = ReplayBuffer(space, ACTION, capacity=20, seed=3)
+    walk(buffer, space, ["truncated"] * 33)
+    counts = Counter(buffer.sample(20_000).obs["state"][:, 0].tolist())
+    stored = buffer.gather(buffer.valid_indices()).obs["state"][:, 0].tolist()
+    assert stored[-1] == 64.0
+    assert sorted(counts) == stored
+    expected = 20_000 / len(stored)
+    assert max(abs(n - expected) for n in counts.values()) < 5 * expected**0.5
+
+
+def test_samples_are_a_function_of_the_seed_and_go_on_after_a_resume():
+    first, second, third = (ReplayBuffer(STATE, ACTION, capacity=20, seed=s) for s in (5, 5, 6))
+    for buffer in (first, second, third):
+        walk(buffer, STATE, [None] * 33)
+    assert torch.equal(first.sample(50).reward, second.sample(50).reward)
+    assert not torch.equal(first.sample(50).obs["state"], third.sample(50).obs["state"])
+    resumed = ReplayBuffer(STATE, ACTION, capacity=20, seed=9)
+    resumed.load_state_dict(load(save(first.state_dict())))
+    for _ in range(3):
+        assert torch.equal(first.sample(50).obs["state"], resumed.sample(50).obs["state"])
+        walk(first, STATE, [None], start=33)
+        walk(resumed, STATE, [None], start=33)
+
+
+def test_a_camera_that_jumps_breaks_the_stream_though_the_vector_does_not():
+    buffer = ReplayBuffer(CAMERAS, ACTION, capacity=10, n_step=2)
+    buffer.add(observation(CAMERAS, [0]), torch.zeros(1, 2), step_to(CAMERAS, [1], [1.0], [None]))
+    obs = observation(CAMERAS, [1]) | {"wrist": observation(CAMERAS, [99])["wrist"]}
+    buffer.add(obs, torch.zeros(1, 2), step_to(CAMERAS, [2], [1.0], [None]))
+    batch = buffer.gather(buffer.valid_indices())
+    assert batch.reward.tolist() == [1.0, 1.0]
+    assert torch.equal(batch.obs["wrist"][1:], obs["wrist"])
+
+
+def test_an_episode_of_t_steps_stores_t_plus_one_frames():
+    buffer = ReplayBuffer(CAMERAS, ACTION, capacity=100)
+    walk(buffer, CAMERAS, [None] * 29 + ["truncated"])
+    assert len(buffer.state_dict()["frames.front"]) == 31
+    walk(buffer, CAMERAS, [None] * 9, start=500)
+    assert len(buffer.state_dict()["frames.front"]) == 31 + 10
+
+
+def test_frames_are_counted_once_in_the_bytes():
+    size = 64 * 64 * 3
+    space = gym.spaces.Dict(cam=gym.spaces.Box(0, 255, (64, 64, 3), np.uint8))
+    buffer = ReplayBuffer(space, ACTION, capacity=1000)
+    assert 1000 * size < buffer.bytes_used < 1.15 * 1000 * size
+    allocated = sum(t.nbytes for t in buffer._frames.images.values())
+    assert allocated < buffer.bytes_used
+
+
+def test_bytes_used_is_what_the_tensors_take():
+    for space in SPACES.values():
+        buffer = ReplayBuffer(space, ACTION, capacity=50, num_envs=3)
+        tensors = [v for v in vars(buffer).values() if isinstance(v, torch.Tensor)]
+        if buffer._frames:
+            inner = vars(buffer._frames)
+            tensors += [v for v in inner.values() if isinstance(v, torch.Tensor)] + list(inner["images"].values())
+        assert buffer.bytes_used == sum(t.nbytes for t in tensors)
+
+
+def test_very_short_episodes_drop_the_oldest_rather_than_a_frame_in_use():
+    buffer = ReplayBuffer(CAMERAS, ACTION, capacity=40)
+    walk(buffer, CAMERAS, ["terminated"] * 100)
+    assert len(buffer) == (40 + 5 + 2) // 2
+    batch = buffer.gather(buffer.valid_indices())
+    moments = batch.obs["state"][:, 0].int().tolist()
+    assert moments == [2 * i for i in range(100 - len(buffer), 100)]
+    assert torch.equal(batch.obs["front"], observation(CAMERAS, moments)["front"])
+    assert torch.equal(batch.next_obs["front"], observation(CAMERAS, [m + 1 for m in moments])["front"])
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_a_budget_is_enforced_and_the_remedy_works(space):
+    with pytest.raises(UserError, match=r"capacity: 100 000 transitions need .* memory_budget") as caught:
+        ReplayBuffer(space, ACTION, capacity=100_000, memory_budget=1_000_000)
+    fits = int(re.search(r"lower capacity to ([\d ]+\d)", str(caught.value)).group(1).replace(" ", ""))
+    buffer = ReplayBuffer(space, ACTION, capacity=fits, memory_budget=1_000_000)
+    assert buffer.bytes_used <= 1_000_000
+    with pytest.raises(UserError):
+        ReplayBuffer(space, ACTION, capacity=fits + 1, memory_budget=1_000_000)
+
+
+def test_describe_is_one_line_for_people():
+    wide = gym.spaces.Dict(state=gym.spaces.Box(-1, 1, (18,)))
+    text = ReplayBuffer(wide, ACTION, capacity=100_000, memory_budget=2_000_000_000).describe()
+    assert text == "100 000 transitions, 16.8 MB of 2.0 GB budget"
+    assert ReplayBuffer(CAMERAS, ACTION, capacity=80).describe().startswith("80 transitions, 92 frames, ")
+
+
+def test_a_batch_is_a_copy():
+    buffer = ReplayBuffer(CAMERAS, ACTION, capacity=4)
+    walk(buffer, CAMERAS, [None])
+    for values in (buffer.sample(1).obs, buffer.sample(1).next_obs):
+        for value in values.values():
+            value.zero_()
+    assert torch.equal(buffer.sample(1).next_obs["front"], observation(CAMERAS, [1])["front"])
+    assert buffer.sample(1).next_obs["state"].tolist() == [[1.0, 1.0, 1.0]]
+
+
+def test_what_cannot_be_stored_is_refused():
+    step = step_to(STATE, [1, 2], [0.0, 0.0], [None, None])
+    buffer = ReplayBuffer(STATE, ACTION, capacity=4, num_envs=2)
+    obs = observation(STATE, [0, 0])
+    with pytest.raises(ValueError, match="different streams"):
+        buffer.add(obs, torch.zeros(2, 2), step, env_ids=[1, 1])
+    with pytest.raises(ValueError, match="num_envs"):
+        ReplayBuffer(STATE, ACTION, capacity=4).add(obs, torch.zeros(2, 2), step)
+    with pytest.raises(ValueError, match="state"):
+        buffer.add({"state": torch.zeros(2, 5)}, torch.zeros(2, 2), step)
+    with pytest.raises(ValueError, match="empty"):
+        buffer.sample(1)
+    with pytest.raises(UserError, match="Discrete"):
+        ReplayBuffer(gym.spaces.Dict(which=gym.spaces.Discrete(3)), ACTION, capacity=4)
+    with pytest.raises(UserError, match="n_step"):
+        ReplayBuffer(STATE, ACTION, capacity=4, n_step=0)
+    with pytest.raises(UserError, match="capacity"):
+        ReplayBuffer(STATE, ACTION, capacity=1, num_envs=2)
+
+
+def test_a_state_of_another_buffer_is_refused():
+    saved = ReplayBuffer(STATE, ACTION, capacity=8)
+    walk(saved, STATE, [None] * 8)
+    for other in (
+        ReplayBuffer(GRID, ACTION, capacity=8),
+        ReplayBuffer(CAMERAS, ACTION, capacity=8),
+        ReplayBuffer(STATE, ACTION, capacity=8, num_envs=2),
+        ReplayBuffer(STATE, ACTION, capacity=7),
+    ):
+        with pytest.raises(UserError):
+            other.load_state_dict(saved.state_dict())
