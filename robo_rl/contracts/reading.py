@@ -18,6 +18,8 @@ name                         shape        meaning (SI units, radians, robot base
 ``gripper_target``           (B, 1)       commanded opening
 ``fixture.NAME.pos``         (B, 3)       pose of a fixture as the calibration claims it
 ``fixture.NAME.rot``         (B, 3, 3)
+``tracked.NAME.pos``         (B, 3)       pose of a moving object as a tracker (markers, motion capture) reports it
+``tracked.NAME.rot``         (B, 3, 3)
 ``camera.NAME.rgb``          (B, H, W, 3) uint8 colour image
 ``object.NAME.pos``          (B, 3)       *privileged*: true pose of a body in the scene
 ``object.NAME.rot``          (B, 3, 3)    *privileged*

@@ -42,6 +42,8 @@ class SceneObject:
         mass: in kg; ignored for fixtures.
         solid: whether it touches other things; a goal marker does not.
         calibrated: whether a calibration claims its pose, so that it is also read as ``fixture.NAME.*``.
+        tracked: whether a tracker (markers, motion capture) reports its pose, so that it is also read as
+            ``tracked.NAME.*``.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SceneObject:
     mass: float = 0.05
     solid: bool = True
     calibrated: bool = False
+    tracked: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,15 @@ class CameraSpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """Objects and cameras around the robot; the table top is the plane z = 0 of the base frame."""
+    """What stands around the robot; the table top is the plane z = 0 of the base frame.
+
+    Attributes:
+        objects: bodies.
+        cameras: cameras.
+        locked_opening: the fingers hold still at this opening, m, because they hold a ``tool`` object or have nothing to
+            do; None if they move.
+    """
 
     objects: tuple[SceneObject, ...] = ()
     cameras: tuple[CameraSpec, ...] = ()
+    locked_opening: float | None = None

@@ -26,6 +26,7 @@ from robo_rl.contracts.scene import RGBA, Quat, Shape, Vec3
 _STRAIGHT: Quat = (1.0, 0.0, 0.0, 0.0)
 _ALONG_X: Quat = (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)  # turns z to x
 _ALONG_Y: Quat = (math.sqrt(0.5), -math.sqrt(0.5), 0.0, 0.0)  # turns z to y
+_HAND: Quat = (0.0, math.sqrt(0.5), 0.0, math.sqrt(0.5))  # z along the fingers; at home the hand's x points forward
 _BLACK: RGBA = (0.17, 0.17, 0.19, 1.0)
 _SERVO: RGBA = (0.28, 0.28, 0.31, 1.0)
 _PAD: RGBA = (0.1, 0.1, 0.1, 1.0)
@@ -145,10 +146,10 @@ WIDOWX250S = RobotSpec(
     ),
     gripper=Gripper(
         hand_pos=(0.043, 0.0, 0.0),
-        hand_quat=_ALONG_X,
+        hand_quat=_HAND,
         hand_mass=0.038539,
-        hand_com=(-0.0044079, 5.4e-07, 0.0093108),
-        hand_inertia=(2.92173e-05, 8.14101e-06, 2.96388e-05, -3.18853e-07, -1.32599e-06, 7.7e-10),
+        hand_com=(0.0044079, -5.4e-07, 0.0093108),
+        hand_inertia=(2.92173e-05, 8.14101e-06, 2.96388e-05, -3.18853e-07, 1.32599e-06, -7.7e-10),
         hand_shapes=(
             _box((0.007, 0.05, 0.006), (0.0, 0.0, 0.006)),
             _box((0.016, 0.018, 0.006), (0.0, 0.0, 0.006)),

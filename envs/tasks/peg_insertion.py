@@ -1,0 +1,207 @@
+"""Peg insertion: find a hole by touch and put a square peg into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import radians
+from typing import ClassVar
+
+import torch
+
+from controllers.reference import ToolDelta
+from envs.tasks.pick_cube import table_cameras
+from envs.tool_task import ToolTask, in_disk, small_rotation, tool_down, uniform
+from robo_rl import geometry
+from robo_rl.contracts import Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
+from robo_rl.contracts.task import Obs
+
+_DOWN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a tool that points into the hole, in the hole's frame
+
+
+@dataclass(frozen=True)
+class PegInsertion(ToolTask):
+    """Insert a square peg into a hole whose pose, like the peg's in the gripper, is known only roughly.
+
+    The hole's frame lies in the middle of its rim, z up; the peg's in the tool centre point, z towards its tip.
+    """
+
+    name: ClassVar[str] = "peg_insertion"
+
+    clearance: float = 0.001
+    """Width of the hole minus width of the peg, m."""
+    peg_width: float = 0.016
+    """Edge of the peg's square section, m."""
+    peg_length: float = 0.05
+    """From the tool centre point to the tip of the peg, m."""
+    depth: float = 0.02
+    """Depth of the hole, m."""
+    hole_error: float = 0.001
+    """Largest error of the observed hole, in its plane and in height, m; drawn anew for each episode, unknown to the policy."""
+    hole_angle_error: float = 0.3
+    """Largest error of the observed hole's orientation, degrees."""
+    grasp_error: float = 0.001
+    """Largest offset of the peg in the gripper, across and along it, m; unknown to the policy."""
+    grasp_angle_error: float = 1.0
+    """Largest tilt of the peg in the gripper, degrees."""
+
+    observed = frozenset(
+        {"tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque", "target_pos", "target_rot", "time",
+         "fixture.hole.pos", "fixture.hole.rot"}
+    )  # fmt: skip
+    privileged_readings = frozenset({"object.peg.pos", "object.peg.rot", "object.hole.pos", "object.hole.rot"})
+    reward_scales: ClassVar = {"align": 0.02, "insert": 0.1}
+    state_size = 28
+
+    @property
+    def tool_delta(self) -> ToolDelta:
+        """Translation and rotation, in the tool's frame."""
+        return ToolDelta(translation=0.01, rotation=0.04, rotation_axes=(0, 1, 2), frame="tool")
+
+    def scene(self) -> SceneSpec:
+        """A block with a square hole, its bottom on the table, and the peg in the closed gripper."""
+        hole, wall = (self.peg_width + self.clearance) / 2, 0.02
+        mid, height = hole + wall / 2, self.depth / 2
+        block = (0.35, 0.42, 0.5, 1.0)
+        walls = tuple(
+            Shape("box", size, pos, rgba=block, friction=0.3)
+            for size, pos in (
+                ((wall / 2, hole + wall, height), (mid, 0.0, -height)),
+                ((wall / 2, hole + wall, height), (-mid, 0.0, -height)),
+                ((hole, wall / 2, height), (0.0, mid, -height)),
+                ((hole, wall / 2, height), (0.0, -mid, -height)),
+            )
+        )
+        above = 0.012  # what stands out of the gripper on its other side
+        peg = Shape(
+            "box", (self.peg_width / 2, self.peg_width / 2, (self.peg_length + above) / 2),
+            (0.0, 0.0, (self.peg_length - above) / 2), rgba=(0.9, 0.6, 0.15, 1.0), friction=0.3,
+        )  # fmt: skip
+        return SceneSpec(
+            objects=(
+                SceneObject("hole", walls, "fixture", calibrated=True),
+                SceneObject("peg", (peg,), "tool", mass=0.05),
+            ),
+            cameras=table_cameras(self.robot.work_center, self.robot.reach_scale),
+            locked_opening=self.peg_width,
+        )
+
+    def start(self, generator: torch.Generator, n: int) -> Start:
+        """Hole placed anew, peg tip 10 to 30 mm above where the hole is believed to be and up to 15 mm beside it."""
+        s = self.robot.reach_scale
+        place = uniform(generator, n, [-0.05 * s, -0.05 * s, self.depth], [0.05 * s, 0.05 * s, self.depth])
+        hole_pos = place + torch.tensor(self.robot.work_center)
+        heading = uniform(generator, n, -0.2, 0.2)[:, 0]
+        hole_rot = geometry.yaw(heading)
+        believed_pos = hole_pos + self._offset(generator, n, self.hole_error)
+        believed_rot = hole_rot @ small_rotation(generator, n, radians(self.hole_angle_error))
+
+        beside = uniform(generator, n, [-0.015, -0.015, 0.01], [0.015, 0.015, 0.03])
+        tool_pos = believed_pos + beside + torch.tensor([0.0, 0.0, self.peg_length])
+        tool_rot = tool_down(heading + uniform(generator, n, -0.08, 0.08)[:, 0])
+        peg = Pose(
+            self._offset(generator, n, self.grasp_error), small_rotation(generator, n, radians(self.grasp_angle_error))
+        )
+        return Start(
+            tool=Pose(tool_pos, tool_rot),
+            gripper_width=torch.full((n, 1), self.peg_width),
+            objects={"hole": Pose(hole_pos, hole_rot), "peg": peg},
+            fixtures={"hole": Pose(believed_pos, believed_rot)},
+        )
+
+    def observe(self, reading: Reading) -> Obs:
+        """State, in the tool frame that would be in the believed hole: tip of the nominal peg (3), the same magnified
+        near the hole (3), rotation (3), lead of the target (3) and of its rotation (3), velocity (3) and angular
+        velocity (3), force (3) and torque (3), share of the episode that is over (1).
+        """  # noqa: D205
+        pos, rot = reading["tcp_pos"], reading["tcp_rot"]
+        limits = self.robot.impedance
+        to_hole = geometry.transpose(reading["fixture.hole.rot"] @ _DOWN.to(pos.device))
+        # One product turns all vectors at once.
+        tip = pos + self.peg_length * rot[:, :, 2] - reading["fixture.hole.pos"]
+        vectors = torch.stack(
+            [
+                tip,
+                (reading["target_pos"] - pos) / limits.clip,
+                reading["tcp_linvel"] / 0.1,
+                reading["tcp_angvel"] / 0.5,
+                reading["tcp_force"] / 10.0,
+                reading["tcp_torque"],
+            ],
+            dim=-1,
+        )
+        vectors = to_hole @ vectors  # (B, 3, 6)
+        tip = vectors[:, :, 0]
+        parts = [
+            tip / 0.02,
+            (tip / 0.003).tanh(),
+            vectors[:, :, 1:].clamp(-3.0, 3.0).flatten(1),
+            axis_of(to_hole @ rot) / 0.1,
+            axis_of(geometry.transpose(rot) @ reading["target_rot"]) / limits.rotational_clip,
+            reading["time"] / (self.horizon / self.robot.control_rate),
+        ]
+        return {"state": torch.cat(parts, dim=-1)}
+
+    def reward(self, reading: Reading) -> Reward:
+        """Success when the tip is in the hole to nine tenths of its depth; dense: nearness of the axes, depth."""
+        tip, _ = self._in_hole(reading)
+        aside = tip[:, :2].norm(dim=-1)
+        inside = (tip[:, :2].abs() < self.clearance + 0.0005).all(-1)
+        depth = -tip[:, 2]
+        success = inside & (depth > 0.9 * self.depth)
+        terms = {
+            "align": 1.0 - (aside / 0.005).tanh(),
+            "insert": torch.where(inside, (depth / self.depth).clamp(0.0, 1.0), torch.zeros_like(depth)),
+        }
+        return Reward(success=success, failure=torch.zeros_like(success), terms=terms)
+
+    def expert(self, reading: Reading) -> torch.Tensor:
+        """With the true poses: over the hole, aligned, then down."""
+        tip, turn = self._in_hole(reading)
+        hole_rot = reading["object.hole.rot"]
+        aside = tip[:, :2].norm(dim=-1)
+        aligned = (aside < 0.4 * self.clearance + 0.0002) & (axis_of(turn).norm(dim=-1) < 0.012)
+        entered = (tip[:, 2] < -0.001) & (aside < 2.0 * self.clearance)
+        down = aligned | entered
+        # Where the tip shall be next, in the hole's frame.
+        height = torch.where(down, tip[:, 2] - 0.008, tip[:, 2].clamp(0.003, 0.006))
+        goal = torch.stack([torch.zeros_like(height), torch.zeros_like(height), height], dim=-1)
+        move = geometry.rotate(hole_rot, goal - tip)
+        # Turn the peg, held as it is, upright about its tip.
+        peg_rot, pos = reading["object.peg.rot"], reading["tcp_pos"]
+        level = hole_rot @ _DOWN.to(pos.device) @ geometry.transpose(peg_rot)
+        tip_pos = reading["object.peg.pos"] + self.peg_length * peg_rot[:, :, 2]
+        pos = tip_pos + geometry.rotate(level, pos - tip_pos) + move
+        return self.action_towards(pos, level @ reading["tcp_rot"], reading["gripper_target"], reading)
+
+    def _in_hole(self, reading: Reading) -> tuple[torch.Tensor, torch.Tensor]:
+        """True tip of the peg (B, 3), m, in the true hole's frame, and the peg's rotation (B, 3, 3) against it."""
+        to_hole = geometry.transpose(reading["object.hole.rot"])
+        peg_rot = reading["object.peg.rot"]
+        tip = reading["object.peg.pos"] + self.peg_length * peg_rot[:, :, 2] - reading["object.hole.pos"]
+        return geometry.rotate(to_hole, tip), _DOWN.to(tip.device) @ to_hole @ peg_rot
+
+    @staticmethod
+    def _offset(generator: torch.Generator, n: int, size: float) -> torch.Tensor:
+        """Offsets (n, 3) in a cylinder of radius and half height ``size``, m."""
+        return torch.cat([in_disk(generator, n, size), uniform(generator, n, -size, size)], dim=-1)
+
+
+@dataclass(frozen=True)
+class PegInsertionHard(PegInsertion):
+    """Peg insertion with half the clearance and twice the errors."""
+
+    name: ClassVar[str] = "peg_insertion_hard"
+
+    clearance: float = 0.0005
+    """Width of the hole minus width of the peg, m."""
+    hole_error: float = 0.002
+    """Largest error of the observed hole, in its plane and in height, m."""
+    grasp_error: float = 0.002
+    """Largest offset of the peg in the gripper, m."""
+
+
+def axis_of(rot: torch.Tensor) -> torch.Tensor:
+    """Axis (B, 3) of a rotation (B, 3, 3) times the sine of its angle: the rotation vector where it is small."""
+    return 0.5 * torch.stack(
+        [rot[:, 2, 1] - rot[:, 1, 2], rot[:, 0, 2] - rot[:, 2, 0], rot[:, 1, 0] - rot[:, 0, 1]], dim=-1
+    )

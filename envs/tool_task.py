@@ -1,0 +1,108 @@
+"""What tasks share whose actions move the tool: the meaning of an action, and random numbers for their starts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import gymnasium
+import numpy as np
+import torch
+
+from controllers.reference import ToolDelta, leash
+from robo_rl import geometry
+from robo_rl.contracts import Command, Reading, RobotSpec, Task
+
+_TARGETS = frozenset({"tcp_pos", "tcp_rot", "target_pos", "target_rot", "gripper_target"})
+
+
+@dataclass(frozen=True)
+class ToolTask(Task):
+    """A task whose action changes the tool's target pose and, if it moves, the opening of the gripper."""
+
+    robot: RobotSpec
+    """The arm."""
+    horizon: int = 80
+    """Control steps after which an episode is truncated."""
+
+    @property
+    @abstractmethod
+    def tool_delta(self) -> ToolDelta:
+        """The meaning of an action."""
+
+    @property
+    @abstractmethod
+    def observed(self) -> frozenset[str]:
+        """Names of the readings that ``observe`` uses."""
+
+    @property
+    @abstractmethod
+    def state_size(self) -> int:
+        """Entries of the observation ``state``."""
+
+    @cached_property
+    def action_space(self) -> gymnasium.spaces.Box:
+        """A box of [-1, 1]; see :class:`controllers.reference.ToolDelta` for the order of the entries."""
+        return gymnasium.spaces.Box(-1.0, 1.0, (self.tool_delta.size,), np.float32)
+
+    @cached_property
+    def observation_space(self) -> gymnasium.spaces.Dict:
+        """One vector, ``state``."""
+        return gymnasium.spaces.Dict({"state": gymnasium.spaces.Box(-np.inf, np.inf, (self.state_size,), np.float32)})
+
+    @cached_property
+    def readings(self) -> frozenset[str]:
+        """What the observation and the command need."""
+        return self.observed | _TARGETS
+
+    @cached_property
+    def _delta(self) -> ToolDelta:
+        return self.tool_delta
+
+    def command(self, action: torch.Tensor, reading: Reading) -> Command:
+        """Move the previous target by ``action`` and leash it to the measured pose."""
+        pos, rot, width = self._delta.apply(
+            action, reading["target_pos"], reading["target_rot"], reading["gripper_target"]
+        )
+        limits = self.robot.impedance
+        pos, rot = leash(pos, rot, reading["tcp_pos"], reading["tcp_rot"], limits.clip, limits.rotational_clip)
+        return Command(pos, rot, width)
+
+    def action_of(self, command: Command, reading: Reading) -> torch.Tensor:
+        """The action that leads from the previous target to ``command``; beyond [-1, 1] if it is too far for one step."""
+        return self._delta.invert(
+            reading["target_pos"], reading["target_rot"], reading["gripper_target"],
+            command.pos, command.rot, command.gripper,
+        )  # fmt: skip
+
+    def action_towards(
+        self, pos: torch.Tensor, rot: torch.Tensor, width: torch.Tensor, reading: Reading
+    ) -> torch.Tensor:
+        """The action (B, A), clipped to [-1, 1], whose target comes nearest to a pose: what scripted experts speak."""
+        return self.action_of(Command(pos, rot, width), reading).clamp(-1.0, 1.0)
+
+
+def uniform(generator: torch.Generator, n: int, low: float | list[float], high: float | list[float]) -> torch.Tensor:
+    """Draw (n, k) uniformly between ``low`` and ``high``, k being their length (1 if they are numbers)."""
+    a, b = torch.atleast_1d(torch.as_tensor(low)), torch.atleast_1d(torch.as_tensor(high))
+    return a + (b - a) * torch.rand(n, a.numel(), generator=generator)
+
+
+def small_rotation(generator: torch.Generator, n: int, max_angle: float) -> torch.Tensor:
+    """Draw rotations (n, 3, 3) about a uniformly random axis by an angle uniform in [0, max_angle] rad."""
+    axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1)
+    return geometry.exp(axis * max_angle * torch.rand(n, 1, generator=generator))
+
+
+def in_disk(generator: torch.Generator, n: int, radius: float) -> torch.Tensor:
+    """Draw points (n, 2) uniformly in a disk of ``radius`` m."""
+    angle = 2.0 * torch.pi * torch.rand(n, generator=generator)
+    distance = radius * torch.rand(n, generator=generator).sqrt()
+    return torch.stack([distance * angle.cos(), distance * angle.sin()], dim=-1)
+
+
+def tool_down(heading: torch.Tensor) -> torch.Tensor:
+    """Orientation (n, 3, 3) of a tool that points straight down, turned by ``heading`` (n,) rad about the vertical."""
+    down = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    return geometry.yaw(heading) @ down
