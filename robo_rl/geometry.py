@@ -12,6 +12,7 @@ floats. On CUDA leave float32 matrix products in full precision (torch's default
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
@@ -52,14 +53,15 @@ def _maps(xp: Any, dtype: Any, device: Any) -> tuple[Array, Array, Array]:
     diagonal = [0, 5, 10, 15]
     linear = np.concatenate([forms, forms[:, diagonal] * weights], axis=1)
     offset = np.concatenate([np.eye(4).reshape(16), weights])
-    # A tensor made in torch's inference mode could not be used by autograd later on.
-    with xp.inference_mode(False) if is_torch_namespace(xp) else nullcontext():
-        made = [xp.asarray(a, dtype=dtype, device=device) for a in (np.ascontiguousarray(forms.T), linear, offset)]
+    made = constants((np.ascontiguousarray(forms.T), linear, offset), xp, dtype, device)
     return made[0], made[1], made[2]
 
 
-def _maps_like(xp: Any, x: Array) -> tuple[Array, Array, Array]:
-    return _maps(xp, x.dtype, getattr(x, "device", None))
+def constants(values: Sequence[np.ndarray], xp: Any, dtype: Any, device: Any) -> tuple[Array, ...]:
+    """Copy ``values`` into a namespace, type and device, fit to be kept whatever mode torch is in."""
+    # A tensor made in torch's inference mode could not be used by autograd later on.
+    with xp.inference_mode(False) if is_torch_namespace(xp) else nullcontext():
+        return tuple(xp.asarray(value, dtype=dtype, device=device, copy=True) for value in values)
 
 
 def cross(a: Array, b: Array) -> Array:
@@ -155,7 +157,7 @@ def _from_unit_quat(xp: Any, quat: Array) -> Array:
     """Rotation matrix (..., 3, 3) of a unit quaternion (..., 4), wxyz."""
     batch = quat.shape[:-1]
     products = xp.reshape(quat[..., :, None] * quat[..., None, :], (*batch, 16))
-    return xp.reshape(products @ _maps_like(xp, quat)[0], (*batch, 3, 3))
+    return xp.reshape(products @ _maps(xp, quat.dtype, getattr(quat, "device", None))[0], (*batch, 3, 3))
 
 
 def _quat_direction(xp: Any, rot: Array) -> Array:
@@ -164,7 +166,7 @@ def _quat_direction(xp: Any, rot: Array) -> Array:
     Every row of 4 q qᵀ is a multiple of q; the one with (about) the largest divisor is taken (Shepperd, 1978).
     """
     batch = rot.shape[:-2]
-    _, linear, offset = _maps_like(xp, rot)
+    _, linear, offset = _maps(xp, rot.dtype, getattr(rot, "device", None))
     entries = xp.reshape(rot, (*batch, 9)) @ linear + offset  # (..., 20)
     diagonal = entries[..., 16:]
     best = xp.astype(diagonal == xp.max(diagonal, axis=-1, keepdims=True), rot.dtype)
