@@ -31,7 +31,7 @@ def configure(threads: int | None = None) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep freed blocks up to 1 GiB in its heap.
+    """Let glibc keep freed memory in its heap.
 
     By default each activation of some megabytes is mapped from the kernel, page by page, and given back at once;
     keeping them made updates 1.15 to 1.25 times faster.
@@ -40,4 +40,5 @@ def _keep_freed_memory() -> None:
         return
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that older versions take

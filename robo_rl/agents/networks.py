@@ -48,7 +48,8 @@ class Encoder(nn.Module):
 
     def forward(self, obs: Obs) -> Tensor:
         """Return features (B, width), float32, of observations, each (B, n)."""
-        return torch.cat([obs[key].to(torch.float32) for key in self.keys], dim=-1)
+        vectors = [obs[key].to(torch.float32) for key in self.keys]
+        return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
 
 
 def _vector_width(key: str, space: gymnasium.Space) -> int:
@@ -180,20 +181,19 @@ class Policy(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.actions = actions
-        layers: list[nn.Module] = []
-        widths = [encoder.width, *hidden]
-        for i, o in itertools.pairwise(widths):
-            layers += [nn.Linear(i, o), *([nn.LayerNorm(o)] if layer_norm else []), nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * actions))
-        for layer in self.net:
-            if isinstance(layer, nn.Linear):
-                bound = 1.0 / math.sqrt(layer.in_features)
-                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise([encoder.width, *hidden]))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in hidden)
+        self.output = nn.Linear([encoder.width, *hidden][-1], 2 * actions)
+        for layer in (*self.layers, self.output):
+            for parameter in layer.parameters():
+                parameter.data = _uniform(parameter.shape, layer.in_features, generator).data
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation (B, A) of ``u`` for features (B, encoder.width)."""
-        mean, log_std = self.net(features).chunk(2, dim=-1)
+        x = features
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(layer(x)).relu_()
+        mean, log_std = self.output(x).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
     def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,7 +212,7 @@ class Policy(nn.Module):
         """Return actions (B, A) where ``obs`` is: drawn with ``generator``, or the mode of ``u`` squashed if None."""
         where = next(iter(obs.values())).device
         with torch.inference_mode():
-            features = self.encoder(obs).to(self.net[-1].weight.device)
+            features = self.encoder(obs).to(self.output.weight.device)
             mean, log_std = self(features)
             if generator is not None:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)

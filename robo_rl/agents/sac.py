@@ -163,9 +163,9 @@ class SAC:
         if utd < 1 or len(batch.reward) % utd:
             raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
         encoded = replace(batch, obs=self._encode(batch.obs), next_obs=self._encode(batch.next_obs))
-        metrics: Metrics = {}
         for part in encoded.split(utd):
-            metrics = self._update_critic(part)
+            outputs, target = self._update_critic(part)
+        metrics = self._critic_metrics(outputs, target)
         for _ in range(self.config.actor_updates):
             actor_metrics = self._update_actor(part)
             self._update_temperature(actor_metrics["entropy"])
@@ -175,8 +175,8 @@ class SAC:
     def _encode(self, obs: Obs) -> Obs:
         return {"features": self.policy.encoder(obs)}
 
-    def _update_critic(self, batch: Batch) -> Metrics:
-        """One step of all critics towards the same target, then of the target critics towards them."""
+    def _update_critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One step of all critics towards one target, then of the target critics towards them; returns both sides."""
         target = self._td_target(batch)
         outputs = self.critic(torch.cat([batch.obs["features"], batch.action], dim=-1))
         loss = self.head.loss(outputs, target).mean(dim=1).sum()  # a sum over members: each learns as if alone
@@ -184,14 +184,16 @@ class SAC:
         loss.backward()
         self.critic_optimiser.step()
         self._move_average(self._target_parameters, self._critic_parameters, self.updates)
-        with torch.no_grad():
-            q = self.head.value(outputs)
-            return {
-                "critic_loss": loss.detach() / self.config.critics,
-                "q_mean": q.mean(),
-                "q_max": q.max(),
-                "td_error": (q - target).abs().mean(),
-            }
+        return outputs.detach(), target
+
+    def _critic_metrics(self, outputs: Tensor, target: Tensor) -> Metrics:
+        q = self.head.value(outputs)
+        return {
+            "critic_loss": self.head.loss(outputs, target).mean(),
+            "q_mean": q.mean(),
+            "q_max": q.max(),
+            "td_error": (q - target).abs().mean(),
+        }
 
     @torch.no_grad()
     def _td_target(self, batch: Batch) -> Tensor:
