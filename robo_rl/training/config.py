@@ -16,6 +16,21 @@ from robo_rl.errors import UserError, unknown_name
 
 T = TypeVar("T")
 
+_POSITIVE_COUNTS = (
+    "num_envs",
+    "steps",
+    "batch_size",
+    "n_step",
+    "replay_capacity",
+    "eval_every",
+    "eval_episodes",
+    "eval_envs",
+    "final_episodes",
+    "checkpoint_every",
+    "log_every",
+)
+_POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -63,8 +78,8 @@ class TrainConfig:
     utd: float = 1.0
     """Critic updates per environment step (update-to-data ratio); may be a fraction."""
 
-    critic_updates_per_actor_update: int = 1
-    """Critic updates to one update of actor and temperature."""
+    critic_updates_per_actor_update: int | None = None
+    """Critic updates to one update of actor and temperature; None: ``utd`` rounded, so once an environment step."""
 
     n_step: int = 1
     """Steps folded into one return."""
@@ -111,6 +126,9 @@ class TrainConfig:
     device: str = "cpu"
     """Where the learner and its memory live: cpu or cuda."""
 
+    threads: int | None = None
+    """Threads of the physics and of the learner, each; None: as many as there are cores."""
+
     out: Path = Path("runs")
     """Folder that the run folder is made in."""
 
@@ -118,11 +136,9 @@ class TrainConfig:
     """Fields of the task that differ from its own, set by ``--task.FIELD``."""
 
     def __post_init__(self) -> None:
-        at_least = {
-            "num_envs": 1, "seed": 0, "steps": 1, "demos": 0, "batch_size": 1, "critic_updates_per_actor_update": 1,
-            "n_step": 1, "warmup_steps": 0, "replay_capacity": 1, "eval_every": 1, "eval_episodes": 1, "eval_envs": 1,
-            "final_episodes": 1, "checkpoint_every": 1, "log_every": 1, "video_episodes": 0,
-        }  # fmt: skip
+        at_least = {"seed": 0, "demos": 0, "warmup_steps": 0, "video_episodes": 0}
+        at_least |= dict.fromkeys(_POSITIVE_COUNTS, 1)
+        at_least |= {name: 1 for name in _POSITIVE_IF_GIVEN if getattr(self, name) is not None}
         for name, low in at_least.items():
             if getattr(self, name) < low:
                 raise UserError(f"{name}: must be at least {low}, got {getattr(self, name)}")
@@ -134,6 +150,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{name}: must be positive, got {value}")
+
+    @property
+    def block(self) -> int:
+        """Critic updates that are made in one go, with one update of actor and temperature at the end."""
+        return self.critic_updates_per_actor_update or max(1, round(self.utd))
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -234,7 +255,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     elif origin is not None:
         if isinstance(value, Mapping):
             return dict(value)
-    elif is_dataclass(hint):
+    elif isinstance(hint, type) and is_dataclass(hint):
         if isinstance(value, Mapping):
             return from_json(hint, value, where=where)
         if isinstance(value, hint):

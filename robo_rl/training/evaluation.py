@@ -99,8 +99,8 @@ def evaluate(
 ) -> EvaluationResult | None:
     """Run ``episodes`` episodes and count every one of them.
 
-    Start i is the same whatever ``env.num_envs`` is: starts are drawn up front from ``seed`` where the environment has a
-    ``task`` that draws them, and are given by one seed per episode elsewhere. They are handed out in order, and an
+    Start i is the same whatever ``env.num_envs`` is: starts are drawn up front from ``seed`` where the environment has
+    a ``task`` that draws them, and are given by one seed per episode elsewhere. They are handed out in order, and an
     episode once begun is always finished, so that short episodes do not crowd out long ones. An episode succeeds if its
     last step does.
 
@@ -108,8 +108,8 @@ def evaluate(
         env: stepped and reset; whatever it was doing is abandoned.
         act: the policy.
         episodes: how many, at least 1.
-        deterministic: take the policy's mode; otherwise its samples, drawn from torch's global generator seeded with
-            ``seed`` and restored afterwards.
+        deterministic: take the policy's mode; otherwise its samples. Torch's global generator is seeded with ``seed``
+            meanwhile; a policy that draws from a generator of its own goes on with that.
         seed: of the start states.
         should_stop: asked before every step; once true the evaluation is given up.
         on_step: called with every step, for progress.
@@ -165,8 +165,13 @@ def evaluate(
         lengths=tuple(length for _, _, length in results),
         deterministic=deterministic,
         seed=seed,
-        control_dt=getattr(env, "control_dt", None),
+        control_dt=control_period(env),
     )
+
+
+def control_period(env: Any) -> float | None:
+    """Seconds of one control step of ``env``, None where it has no clock."""
+    return getattr(getattr(env, "world", env), "control_dt", None)
 
 
 class Starts:
@@ -176,14 +181,15 @@ class Starts:
         self._env, self._episodes, self._seed = env, episodes, seed
         self._by_seed = "seeds" in inspect.signature(env.reset).parameters
         task = getattr(env, "task", None)
-        self._rows = None if task is None else task.start(torch.Generator(env.device).manual_seed(seed), episodes)
+        self._rows = None if task is None else task.start(torch.Generator().manual_seed(seed), episodes)
         if self._rows is None and not self._by_seed:
             env.seed(seed)
 
     def reset(self, mask: torch.Tensor, starts: list[int]) -> Obs:
+        """Begin episodes where ``mask`` is true, from the starts named, in order; return all observations."""
         wanted = [i if i < self._episodes else 0 for i in starts]
         if self._rows is not None:
-            return self._env.reset(mask, start=self._rows[torch.tensor(wanted, device=self._env.device)])
+            return self._env.reset(mask, start=self._rows[torch.tensor(wanted)])
         if self._by_seed:
             return self._env.reset(mask, seeds=[self._seed * 1_000_003 + i for i in wanted])
         return self._env.reset(mask)

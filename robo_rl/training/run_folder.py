@@ -201,7 +201,7 @@ def describe_system(seed: int) -> dict[str, Any]:
     """Return versions, hardware and the seed, for ``system.json``."""
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _RECORDED_PACKAGES:
         try:
             versions[package] = metadata.version(package)

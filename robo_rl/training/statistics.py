@@ -9,8 +9,8 @@ from statistics import NormalDist
 def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
     """Interval that holds the true success rate with probability ``confidence``.
 
-    With p = successes / n and z the normal quantile of (1 + confidence) / 2 (E. B. Wilson, 1927, "Probable inference, the
-    law of succession, and statistical inference", J. Am. Stat. Assoc. 22):
+    With p = successes / n and z the normal quantile of (1 + confidence) / 2 (E. B. Wilson, 1927, "Probable inference,
+    the law of succession, and statistical inference", J. Am. Stat. Assoc. 22):
 
         (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)
 
