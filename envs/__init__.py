@@ -1,1 +1,5 @@
-"""Tasks, the environment loop, and the worlds that are simulators."""
+"""Tasks and simulated worlds. Importing it registers the Gymnasium ids ``robo_rl/...``."""
+
+from envs.gymnasium_adapters import register_ids
+
+register_ids()
