@@ -6,8 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from robo_rl.contracts import Command, Reading, Start, Step, Task, World
-from robo_rl.contracts.task import Obs
+from robo_rl.contracts import Command, Obs, Reading, Start, Step, Task, World
 from robo_rl.errors import InvalidAction, MissingReading, UserError
 
 

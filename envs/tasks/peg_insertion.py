@@ -12,8 +12,7 @@ from controllers.reference import ToolDelta
 from envs.tasks.pick_cube import table_cameras
 from envs.tool_task import ToolTask, in_disk, small_rotation, tool_down, uniform
 from robo_rl import geometry
-from robo_rl.contracts import Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
-from robo_rl.contracts.task import Obs
+from robo_rl.contracts import Obs, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
 
 _DOWN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # a tool that points into the hole, in the hole's frame
 
@@ -155,22 +154,26 @@ class PegInsertion(ToolTask):
         return Reward(success=success, failure=torch.zeros_like(success), terms=terms)
 
     def expert(self, reading: Reading) -> torch.Tensor:
-        """With the true poses: over the hole, aligned, then down."""
+        """With the true poses: over the hole, aligned, then down, correcting as long as the rim is felt."""
         tip, turn = self._in_hole(reading)
         hole_rot = reading["object.hole.rot"]
         aside = tip[:, :2].norm(dim=-1)
-        aligned = (aside < 0.4 * self.clearance + 0.0002) & (axis_of(turn).norm(dim=-1) < 0.012)
-        entered = (tip[:, 2] < -0.001) & (aside < 2.0 * self.clearance)
-        down = aligned | entered
-        # Where the tip shall be next, in the hole's frame.
-        height = torch.where(down, tip[:, 2] - 0.008, tip[:, 2].clamp(0.003, 0.006))
-        goal = torch.stack([torch.zeros_like(height), torch.zeros_like(height), height], dim=-1)
-        move = geometry.rotate(hole_rot, goal - tip)
+        height = tip[:, 2]
+        straight = axis_of(turn).norm(dim=-1) < 0.01
+        down = straight & ((aside < 0.3 * self.clearance) | ((height < 0.001) & (aside < 0.001 + self.clearance)))
+        inside = height < -0.001
+        # How the tip shall move, in the hole's frame: slowly towards the rim, faster inside.
+        lower = torch.where(inside, -0.008, -0.004)
+        rise = height.clamp(0.002, 0.005) - height
+        move = torch.cat([-tip[:, :2], torch.where(down, lower, rise)[:, None]], dim=-1)
         # Turn the peg, held as it is, upright about its tip.
         peg_rot, pos = reading["object.peg.rot"], reading["tcp_pos"]
         level = hole_rot @ _DOWN.to(pos.device) @ geometry.transpose(peg_rot)
-        tip_pos = reading["object.peg.pos"] + self.peg_length * peg_rot[:, :, 2]
-        pos = tip_pos + geometry.rotate(level, pos - tip_pos) + move
+        lever = pos - reading["object.peg.pos"] - self.peg_length * peg_rot[:, :, 2]
+        # Near the axis the target itself is moved, which in the long run cancels whatever pulls the tool aside.
+        near = (aside < 0.002)[:, None]
+        origin = torch.cat([torch.where(near, reading["target_pos"], pos)[:, :2], pos[:, 2:]], dim=-1)
+        pos = origin + geometry.rotate(level, lever) - lever + geometry.rotate(hole_rot, move)
         return self.action_towards(pos, level @ reading["tcp_rot"], reading["gripper_target"], reading)
 
     def _in_hole(self, reading: Reading) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,8 +11,7 @@ import torch
 from controllers.reference import ToolDelta
 from envs.tool_task import ToolTask, tool_down, uniform
 from robo_rl import geometry
-from robo_rl.contracts import CameraSpec, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
-from robo_rl.contracts.task import Obs
+from robo_rl.contracts import CameraSpec, Obs, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
 
 
 @dataclass(frozen=True)

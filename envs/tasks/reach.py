@@ -9,8 +9,7 @@ import torch
 
 from controllers.reference import ToolDelta
 from envs.tool_task import ToolTask, tool_down, uniform
-from robo_rl.contracts import Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
-from robo_rl.contracts.task import Obs
+from robo_rl.contracts import Obs, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
 
 
 @dataclass(frozen=True)

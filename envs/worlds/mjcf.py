@@ -30,6 +30,9 @@ _SURROUNDINGS = {"contype": 1, "conaffinity": 1}
 _ROBOT = {"contype": 2, "conaffinity": 1}
 _UNTOUCHABLE = {"contype": 0, "conaffinity": 0}
 
+# Contacts as stiff as the time step allows: sub-millimetre clearances must not be bridged by penetration.
+_SOLREF, _SOLIMP = [2.0 * TIMESTEP, 1.0], [0.95, 0.995, 0.0005, 0.5, 2.0]
+
 TOOL_ACTUATORS = tuple(f"tool.{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz"))
 FINGERS = ("finger_left", "finger_right")
 
@@ -49,12 +52,12 @@ def build_model(robot: RobotSpec, scene: SceneSpec, *, offscreen: tuple[int, int
     _set_options(spec, offscreen)
     _add_surroundings(spec)
     hand = _add_arm(spec, robot)
+    _add_tool_spring(spec, robot)  # before the gripper's motor: the first six entries of ctrl are the tool's
     _add_gripper(spec, robot, hand, scene.locked_opening)
     for item in scene.objects:
         _add_object(spec, item, robot, hand)
     for camera in scene.cameras:
         _add_camera(hand if camera.on_tool else spec.worldbody, camera)
-    _add_tool_spring(spec, robot)
     _add_sensors(spec, robot, scene)
     return spec.compile()
 
@@ -67,6 +70,7 @@ def reference_rotation(robot: RobotSpec) -> np.ndarray:
 
 def _set_options(spec: mujoco.MjSpec, offscreen: tuple[int, int]) -> None:
     spec.compiler.autolimits = True
+    spec.compiler.degree = False
     option = spec.option
     option.timestep = TIMESTEP
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -96,7 +100,7 @@ def _add_shape(body: mujoco.MjsBody, shape: Shape, touch: dict[str, int], mass: 
     size[: len(shape.size)] = shape.size
     geom = body.add_geom(
         type=_GEOMS[shape.kind], size=size, pos=shape.pos, quat=shape.quat, rgba=shape.rgba,
-        friction=[shape.friction, 0.005, 0.0001], **touch,
+        friction=[shape.friction, 0.005, 0.0001], solref=_SOLREF, solimp=_SOLIMP, **touch,
     )  # fmt: skip
     if mass is None:
         geom.mass = 0.0

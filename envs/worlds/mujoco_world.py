@@ -128,6 +128,7 @@ class MujocoWorld:
         mujoco.mj_resetData(model, data)
         dof = self.robot.dof
         data.qpos[:dof] = joints
+        model.qpos_spring[:dof] = joints  # the posture that the null space is pulled to is the one it started in
         if self._has_gripper:
             data.qpos[dof : dof + 2] = float(start.gripper_width[k, 0]) / 2
         for item in self.scene.objects:

@@ -1,6 +1,6 @@
 """The few types that every room meets at. Import torch for type checking only."""
 
-from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Step
+from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Metrics, Obs, Step
 from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
 from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
 from robo_rl.contracts.scene import CameraSpec, SceneObject, SceneSpec, Shape
@@ -17,6 +17,8 @@ __all__ = [
     "Gripper",
     "Impedance",
     "Link",
+    "Metrics",
+    "Obs",
     "Pose",
     "Reading",
     "Reward",

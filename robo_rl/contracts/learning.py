@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
-    Obs = dict[str, torch.Tensor]
-    Metrics = dict[str, torch.Tensor]
+Obs = dict[str, "torch.Tensor"]
+"""An observation: values by name, each (B, ...)."""
+
+Metrics = dict[str, "torch.Tensor"]
+"""Numbers about an update, each a tensor without dimensions."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from robo_rl.contracts.learning import Obs
 from robo_rl.contracts.reading import Reading
 from robo_rl.contracts.robot import RobotSpec
 from robo_rl.contracts.scene import SceneSpec
@@ -15,8 +16,6 @@ from robo_rl.contracts.world import Command, Start
 if TYPE_CHECKING:
     import gymnasium
     import torch
-
-    Obs = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
