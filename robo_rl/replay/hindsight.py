@@ -24,8 +24,8 @@ class HindsightReplay(ReplayBuffer):
     """A replay buffer that gives k of k + 1 sampled transitions another goal, drawn anew at each sampling.
 
     The strategy is "future": for the transition at step t of an episode whose newest stored step is T, a step j is
-    drawn uniformly from t..T, and the goal becomes what step j achieved. The reward is computed again for that goal. An
-    episode is a chain of successors in the sense of :class:`ReplayBuffer`; of one that still goes on, the part there is.
+    drawn uniformly from t..T, and the goal becomes what step j achieved. The reward is computed again for that goal.
+    An episode is a chain of successors in the sense of :class:`ReplayBuffer`; of one that still goes on, what there is.
 
     Each stream may hold up to four times its share ``capacity / num_envs``. Beyond, which takes very uneven streams,
     the oldest transitions go: it is what keeps the index of the streams small.
