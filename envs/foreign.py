@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from envs.registry import import_here
 from robo_rl.contracts.learning import Step
 from robo_rl.errors import InvalidAction, MissingExtra, UserError
 
@@ -220,8 +221,8 @@ def make_gym_env(env_id: str, num_envs: int = 1, seed: int = 0, *, horizon: int 
     """Build a registered Gymnasium environment.
 
     Args:
-        env_id: such as ``Pendulum-v1``, or ``package.module:Name-v0`` where importing the module registers it; the
-            newest version if it names none.
+        env_id: such as ``Pendulum-v1``, or ``package.module:Name-v0`` where importing the module (installed,
+            or in the working directory) registers it; the newest version if it names none.
         num_envs: copies.
         seed: of the starts.
         horizon: overrides the registered one.
@@ -250,9 +251,9 @@ def _registered(env_id: str) -> str:
     module, _, name = env_id.rpartition(":")
     if module:
         try:
-            importlib.import_module(module)
-        except ImportError as e:
-            raise UserError(f"cannot import {module!r} of {env_id!r}: {_line(e)}") from e
+            import_here(module)
+        except Exception as e:  # the module is the user's: whatever it raises is told in one line
+            raise UserError(f"cannot import {module!r} of {env_id!r}: {type(e).__name__}: {_line(e)}") from e
     robotics = find_spec("gymnasium_robotics") is not None
     if robotics and name not in gymnasium.registry:
         _import_robotics()

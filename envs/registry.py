@@ -10,6 +10,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from robo_rl.contracts import RobotSpec, Task, World
@@ -20,7 +21,7 @@ from robo_rl.robots import robot_names
 if TYPE_CHECKING:
     from envs.env import Env
 
-__all__ = ["make_env", "make_task", "robot_names", "task_class", "task_names", "world_names"]
+__all__ = ["import_here", "make_env", "make_task", "robot_names", "task_class", "task_names", "world_names"]
 
 
 def task_names() -> list[str]:
@@ -129,6 +130,13 @@ def _warp(task: Task, num_envs: int, threads: int | None, cameras: bool, device:
 _WORLDS: dict[str, Callable[[Task, int, int | None, bool, str | None], World]] = {"mujoco": _mujoco, "warp": _warp}
 
 
+def import_here(module: str) -> ModuleType:
+    """Import a module, looked for in the working directory too, after everything that is installed."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return importlib.import_module(module)
+
+
 @cache
 def _built_in_tasks() -> dict[str, type[Task]]:
     package = importlib.import_module("envs.tasks")
@@ -142,10 +150,8 @@ def _built_in_tasks() -> dict[str, type[Task]]:
 
 def _imported_task(path: str) -> type[Task]:
     module, _, attribute = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     try:
-        kind = getattr(importlib.import_module(module), attribute)
+        kind = getattr(import_here(module), attribute)
     except Exception as e:  # the module is the user's: whatever it raises is told in one line
         raise UserError(f"task {path!r} cannot be imported: {type(e).__name__}: {' '.join(str(e).split())}") from e
     if not _is_task(kind):
