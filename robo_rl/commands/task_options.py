@@ -6,7 +6,9 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import sys
 import textwrap
+import types
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -39,12 +41,12 @@ def options_of(task: type) -> type:
     if not dataclasses.is_dataclass(task):
         raise UserError(f"task {task.__name__} is no dataclass; decorate it with @dataclass(frozen=True)")
     helps = field_docs(task)
-    hints = typing.get_type_hints(task)
     columns: list[tuple[str, Any, Any]] = []
     for f in dataclasses.fields(task):
         given = f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
-        if f.init and f.name not in _NOT_OPTIONS and given and _settable(hints[f.name]):
-            annotated = _annotated(hints[f.name], help=helps.get(f.name, ""))
+        hint = _hint(task, f.name)
+        if f.init and f.name not in _NOT_OPTIONS and given and _settable(hint):
+            annotated = _annotated(hint, help=helps.get(f.name, ""))
             default = dataclasses.field(default=f.default, default_factory=f.default_factory)
             columns.append((f.name, annotated, default))
     return dataclasses.make_dataclass(f"{task.__name__}Options", columns, frozen=True)
@@ -95,6 +97,19 @@ def field_docs(kind: type) -> dict[str, str]:
                 ):
                     docs[field.target.id] = inspect.cleandoc(doc.value.value)
     return docs
+
+
+def _hint(task: type, field: str) -> Any:
+    """The type of one field, None where its name is not known at run time.
+
+    Each is looked up by itself: one that is imported for type checking only must not hide the others.
+    """
+    owner = next(base for base in task.__mro__ if field in base.__dict__.get("__annotations__", {}))
+    annotations = types.SimpleNamespace(__annotations__={field: owner.__annotations__[field]})
+    try:
+        return typing.get_type_hints(annotations, vars(sys.modules[owner.__module__]))[field]
+    except NameError:
+        return None
 
 
 def _annotated(kind: Any, **about: Any) -> Any:

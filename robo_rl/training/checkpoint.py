@@ -108,8 +108,19 @@ def load_checkpoint(folder: Path, kind: Kind | None = None) -> Checkpoint | None
     paths = sorted(folder.glob(f"{kind}-*"))
     if not paths:
         return None
-    file = paths[-1] / "state.json"
+    return open_checkpoint(paths[-1])
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read the checkpoint in the folder ``path``.
+
+    Raises:
+        UserError: if there is none, or its JSON cannot be read.
+    """
+    file = path / "state.json"
+    if not path.is_dir():
+        raise UserError(f"there is no checkpoint {path}; give best, latest or a folder of RUN/checkpoints")
     try:
-        return Checkpoint(paths[-1], json.loads(file.read_text()))
+        return Checkpoint(path, json.loads(file.read_text()))
     except (OSError, ValueError) as error:
-        raise UserError(f"checkpoint {file} cannot be read ({error}); delete {paths[-1]} to go without it") from None
+        raise UserError(f"checkpoint {file} cannot be read ({error}); delete {path} to go without it") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -93,6 +93,9 @@ class TrainConfig:
     hindsight: bool | None = None
     """Also learn from goals reached by chance; None: where the observation has a desired and an achieved goal."""
 
+    hindsight_k: int = 4
+    """Transitions whose goal is replaced by one reached later, for each one that keeps its goal."""
+
     replay_capacity: int = 200_000
     """Transitions to remember; the oldest make room."""
 
@@ -136,7 +139,7 @@ class TrainConfig:
     """Fields of the task that differ from its own, set by ``--task.FIELD``."""
 
     def __post_init__(self) -> None:
-        at_least = {"seed": 0, "demos": 0, "warmup_steps": 0, "video_episodes": 0}
+        at_least = {"seed": 0, "demos": 0, "hindsight_k": 0, "warmup_steps": 0, "video_episodes": 0}
         at_least |= dict.fromkeys(_POSITIVE_COUNTS, 1)
         at_least |= {name: 1 for name in _POSITIVE_IF_GIVEN if getattr(self, name) is not None}
         for name, low in at_least.items():
@@ -185,14 +188,23 @@ def from_json(kind: type[T], data: Mapping[str, Any], *, where: str = "config.js
 
 
 def with_settings(config: T, settings: Mapping[str, Any], *, where: str) -> T:
-    """Return ``config`` with fields replaced, each named by its dotted path (``agent.learning_rate``).
+    """Return ``config`` with fields replaced, each named by its dotted path (``agent.critic_lr``).
 
     Raises:
-        UserError: if a path names no field or a value is of the wrong type.
+        UserError: if a path names no field, or a value is of the wrong type or refused.
     """
+    values = to_json(config)
     for path, value in settings.items():
-        config = _with(config, path.split("."), value, f"{where}: {path}")
-    return config
+        *groups, name = path.split(".")
+        at = values
+        for group in groups:
+            at = at.get(group, {})
+            if not isinstance(at, dict):
+                at = {}
+        if name not in at:
+            raise unknown_name(f"setting in {where}:", path, dotted_names(config))
+        at[name] = _plain(value)
+    return from_json(type(config), values, where=where)
 
 
 def dotted_names(config: Any, prefix: str = "") -> list[str]:
@@ -213,15 +225,6 @@ def _value(config: Any, path: str) -> Any:
     for part in path.split("."):
         config = getattr(config, part)
     return config
-
-
-def _with(config: Any, path: list[str], value: Any, where: str) -> Any:
-    name, rest = path[0], path[1:]
-    if name not in {f.name for f in fields(config)}:
-        raise unknown_name(f"setting ({where})", name, [f.name for f in fields(config)])
-    if rest:
-        return replace(config, **{name: _with(getattr(config, name), rest, value, where)})
-    return replace(config, **{name: _typed(typing.get_type_hints(type(config))[name], value, where)})
 
 
 def _plain(value: Any) -> Any:

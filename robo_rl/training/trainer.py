@@ -13,6 +13,7 @@ import torch
 from robo_rl.agents.sac import SAC
 from robo_rl.contracts.learning import Batch, BatchedEnv, Step
 from robo_rl.errors import UserError
+from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.evaluation import EvaluationResult, evaluate
@@ -30,26 +31,6 @@ _SHOWN_EPISODES = 50  # that success and return of the progress bar are taken ov
 _REFRESH = 0.5  # seconds between refreshes of the progress bar
 
 StopReason = Literal["target", "steps", "time", "interrupted"]
-
-
-class Memory(Protocol):
-    """The learner's own experience: a :class:`~robo_rl.replay.buffer.ReplayBuffer` or one that relabels goals."""
-
-    def add(self, obs: Obs, action: torch.Tensor, step: Step) -> object:
-        """Store what happened, one row for each environment."""
-        ...
-
-    def break_stream(self) -> None:
-        """Declare that what comes next does not follow what came before."""
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return what it takes to go on."""
-        ...
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from it."""
-        ...
 
 
 class Source(Protocol):
@@ -88,7 +69,7 @@ class Trainer:
         env: BatchedEnv,
         evaluation_env: BatchedEnv,
         agent: SAC,
-        memory: Memory,
+        memory: ReplayBuffer,
         source: Source,
         progress: TrainingProgress,
         should_stop: Callable[[], bool] = lambda: False,

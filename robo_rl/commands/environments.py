@@ -1,0 +1,71 @@
+"""Builds the environment that a configuration asks for: one of our tasks in a simulator, or one of Gymnasium's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from robo_rl.commands.task_options import GymOptions, options_of, read_options
+from robo_rl.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from robo_rl.contracts.learning import BatchedEnv
+
+GYM_PREFIX = "gym:"
+
+
+def options_type(task: str) -> type:
+    """Return the dataclass of what can be set of a task by ``--task.FIELD``.
+
+    Raises:
+        UserError: if there is no such task.
+    """
+    if task.startswith(GYM_PREFIX):
+        return GymOptions
+    from envs.registry import task_class
+
+    return options_of(task_class(task))
+
+
+def training_defaults(task: str) -> dict[str, Any]:
+    """Return the settings that a task recommends, by their dotted paths in :class:`TrainConfig`."""
+    if task.startswith(GYM_PREFIX):
+        return {"demos": 0}  # There is no expert.
+    from envs.registry import task_class
+
+    return dict(getattr(task_class(task), "training_defaults", {}))
+
+
+def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: bool = False) -> BatchedEnv:
+    """Build the environment of a run.
+
+    Args:
+        config: names task, robot, world and reward.
+        num_envs: copies.
+        seed: of the starts to come.
+        cameras: whether camera images are part of the observation.
+
+    Raises:
+        UserError: if a name is unknown, an option refused, or the environment cannot be used.
+        MissingExtra: if something it needs is not installed.
+    """
+    if config.task.startswith(GYM_PREFIX):
+        from envs.foreign import make_gym_env
+
+        horizon = config.task_options.get("horizon")
+        return make_gym_env(config.task.removeprefix(GYM_PREFIX), num_envs=num_envs, seed=seed, horizon=horizon)
+    from envs.registry import make_env, make_task
+
+    options = read_options(options_type(config.task), config.task_options, where="task_options")
+    task = make_task(config.task, config.robot, {f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
+    on_cpu = config.world == "mujoco"
+    return make_env(
+        task,
+        world=config.world,
+        num_envs=num_envs,
+        seed=seed,
+        reward=config.reward,
+        threads=config.threads if on_cpu else None,
+        device=None if on_cpu else config.device,
+        cameras=cameras,
+    )

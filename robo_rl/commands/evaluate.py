@@ -1,0 +1,103 @@
+"""``robo-rl eval``: measure the success of a trained policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from robo_rl.commands.arguments import parse
+from robo_rl.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalArguments:
+    """What to measure."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+
+    episodes: int = 100
+    """Number of episodes; each is counted, whether short or long."""
+
+    seed: int | None = None
+    """Of the start states; None: those of the final evaluation of training."""
+
+    stochastic: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Draw actions as in training, instead of taking the policy's mode."""
+
+    checkpoint: str = "best"
+    """best, latest, or the folder of a checkpoint."""
+
+    num_envs: int = 10
+    """Environments side by side; the result does not depend on it."""
+
+    world: str | None = None
+    """Another simulator than the one of the run."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "num_envs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: must be at least 1, got {getattr(self, name)}")
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; the exit code is 0, or 128 + n if signal n stopped it."""
+    arguments = parse(
+        EvalArguments,
+        args,
+        prog="robo-rl eval",
+        description="Measure the success of a trained policy. Ends with one JSON line, also added to "
+        "RUN/evaluations.jsonl.",
+    )
+    from robo_rl.commands.trained import load_trained
+    from robo_rl.training.durable import JsonLines, finite
+    from robo_rl.training.evaluation import evaluate
+    from robo_rl.training.interrupts import Interrupts
+    from robo_rl.training.outcome import figures
+    from robo_rl.training.trainer import FINAL_SEED
+
+    seed = FINAL_SEED if arguments.seed is None else arguments.seed
+    started = time.monotonic()
+    trained = load_trained(
+        arguments.run, arguments.checkpoint, num_envs=arguments.num_envs, seed=seed, world=arguments.world
+    )
+    try:
+        with Interrupts() as interrupts:
+            result = evaluate(
+                trained.env,
+                trained.act,
+                arguments.episodes,
+                deterministic=not arguments.stochastic,
+                seed=seed,
+                should_stop=lambda: interrupts.requested,
+            )
+        if result is None:
+            print("robo-rl: interrupted before the last episode ended; nothing is reported", file=sys.stderr)
+            return interrupts.exit_code
+    finally:
+        trained.env.close()
+    found = figures(
+        trained.config,
+        trained.run,
+        result,
+        env_steps=trained.checkpoint.env_steps,
+        updates=trained.checkpoint.state["updates"],
+        wall_seconds=round(time.monotonic() - started, 3),
+        checkpoint=trained.checkpoint.path.name,
+    )
+    low, high = result.interval
+    print(
+        f"success {result.success_rate:.1%} of {result.episodes} episodes, 95 % interval {low:.1%} to {high:.1%}",
+        file=sys.stderr,
+    )
+    lines = JsonLines(trained.run.path / "evaluations.jsonl")
+    lines.append(found)
+    lines.close()
+    print(json.dumps(finite(found)), flush=True)
+    return 0

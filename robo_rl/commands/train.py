@@ -1,0 +1,132 @@
+"""``robo-rl train``: train a policy, from the beginning or from where a run was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from robo_rl.commands.arguments import parse
+from robo_rl.commands.environments import GYM_PREFIX, make_environment, options_type, training_defaults
+from robo_rl.commands.task_options import read_options, with_task_options
+from robo_rl.errors import UserError
+from robo_rl.training.config import TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.training.durable import finite
+from robo_rl.training.interrupts import Interrupts
+from robo_rl.training.run_folder import RunFolder, read_json
+
+_PROG = "robo-rl train"
+_DESCRIPTION = """Train a policy.
+
+robo-rl train TASK            train on a task; `robo-rl tasks` lists them
+robo-rl train gym:ID          train on a Gymnasium environment
+robo-rl train --resume RUN    go on with a run; only what ends or watches it may be set anew
+robo-rl train TASK --config RUN/config.json    take the settings of another run
+
+`robo-rl train TASK --help` also lists the options of the task. It ends with one JSON line, also in RUN/summary.json."""
+
+# What may be set anew on resuming: it changes when training ends and how it is watched, not what is learned from what.
+_MAY_CHANGE = frozenset(
+    {"steps", "max_minutes", "target_success", "final_episodes", "checkpoint_every", "log_every", "video_episodes"}
+    | {"eval_every", "eval_envs", "threads", "memory_budget_gb"}
+)
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; the exit code is 0, or 128 + n if signal n stopped it (130: Ctrl-C)."""
+    with Interrupts() as interrupts:
+        config, run = _request(list(args))
+        if config.threads is not None:
+            from robo_rl import threads
+
+            threads.configure(config.threads)
+        from robo_rl.training.session import train
+
+        # The environment is tried before the folder is made: a wrong name or option leaves nothing behind.
+        if run is None:
+            make_environment(config, 1, config.seed).close()
+            run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
+        else:
+            run.record_system(config.seed)
+        summary = train(
+            config,
+            run,
+            lambda num_envs, seed: make_environment(config, num_envs, seed),
+            should_stop=lambda: interrupts.requested,
+        )
+        print(json.dumps(finite(summary)), flush=True)
+        return interrupts.exit_code
+
+
+def _request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
+    """Read the command line: the configuration, and the run to go on with if there is one."""
+    args, resume = _take(args, "--resume")
+    args, file = _take(args, "--config")
+    if resume is not None and file is not None:
+        raise UserError("--config starts a new run and --resume goes on with one; give one of them")
+    if resume is not None:
+        return _resumed(args, resume)
+    base = None if file is None else from_json(TrainConfig, read_json(Path(file)), where=file)
+    task = _task_name(args)
+    if task is None:
+        if base is None:
+            if {"-h", "--help"} & set(args):
+                parse(TrainConfig, args, prog=_PROG, description=_DESCRIPTION)
+            raise UserError(
+                "which task? robo-rl train TASK [options]; `robo-rl tasks` lists them, gym:ID is Gymnasium's"
+            )
+        task, args = base.task, [base.task, *args]
+    if base is None:
+        base = with_settings(TrainConfig(task), training_defaults(task), where=f"training_defaults of {task}")
+    elif base.task != task:
+        base = dataclasses.replace(base, task=task, task_options={})
+    config = _with_options(args, base)
+    if config.task.startswith(GYM_PREFIX) and config.demos and config.demo_path is None:
+        raise UserError(f"demos: {config.task} has no scripted expert; use --demos 0, or give --demo-path")
+    return config, None
+
+
+def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
+    run = RunFolder.open(Path(path))
+    old = from_json(TrainConfig, run.config, where=str(run.path / "config.json"))
+    task = _task_name(args)
+    if task is not None and task != old.task:
+        raise UserError(f"run {run.path} is of task {old.task!r}, not {task!r}")
+    config = _with_options(args if task is not None else [old.task, *args], old)
+    for name, (was, now) in differences(old, config).items():
+        if name not in _MAY_CHANGE:
+            raise UserError(f"{name}: a resumed run cannot change it from {was!r} to {now!r}; start a new one")
+    return config, run
+
+
+def _with_options(args: list[str], base: TrainConfig) -> TrainConfig:
+    """Read the options, those of the task among them, on top of ``base``."""
+    options = options_type(base.task)
+    kind = with_task_options(options, read_options(options, base.task_options, where="task_options"))
+    values = {f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.name != "task_options"}
+    parsed = parse(kind, args, prog=_PROG, description=_DESCRIPTION, default=kind(**values))
+    chosen = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(TrainConfig)}
+    return TrainConfig(**{**chosen, "task_options": to_json(parsed.task_options)})
+
+
+def _task_name(args: list[str]) -> str | None:
+    """Return the task among the arguments: the first of them, or one that can be nothing else."""
+    if args and not args[0].startswith("-"):
+        return args[0]
+    from envs.registry import task_names
+
+    names = task_names() if args else []
+    return next((word for word in args if word in names or word.startswith(GYM_PREFIX)), None)
+
+
+def _take(args: list[str], option: str) -> tuple[list[str], str | None]:
+    """Return ``args`` without ``option`` and its value, and the value."""
+    for i, word in enumerate(args):
+        if word == option:
+            if i + 1 == len(args) or args[i + 1].startswith("--"):
+                raise UserError(f"{option} needs the path of {'a run folder' if option == '--resume' else 'a file'}")
+            return args[:i] + args[i + 2 :], args[i + 1]
+        if word.startswith(f"{option}="):
+            return args[:i] + args[i + 1 :], word.removeprefix(f"{option}=")
+    return args, None

@@ -1,0 +1,166 @@
+"""A training session from configuration to summary: demonstrations, memory, learner, training, outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from robo_rl.agents.sac import SAC
+from robo_rl.errors import UserError
+from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.replay.mixing import MixedReplay
+from robo_rl.training.checkpoint import load_checkpoint
+from robo_rl.training.config import TrainConfig
+from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
+from robo_rl.training.evaluation import evaluate
+from robo_rl.training.outcome import draw_curve, figures, make_film
+from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.run_folder import RunFolder
+from robo_rl.training.trainer import FINAL_SEED, Trainer, act_on
+
+if TYPE_CHECKING:
+    from robo_rl.contracts.learning import BatchedEnv
+
+MakeEnv = Callable[[int, int], "BatchedEnv"]
+"""Builds an environment from the number of copies and the seed of its starts."""
+
+
+def train(
+    config: TrainConfig,
+    run: RunFolder,
+    make_env: MakeEnv,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train, from the newest checkpoint in ``run`` if there is one, and return what ``summary.json`` holds.
+
+    Args:
+        config: how to train.
+        run: where everything goes.
+        make_env: builds environments; the session closes them.
+        should_stop: asked at every step; once true, a checkpoint and the summary are stored and the session ends.
+
+    Raises:
+        UserError: if the configuration does not fit the environment, the checkpoint or this machine.
+        StorageError: if something could not be stored; what was finished before is intact.
+    """
+    started = time.monotonic()
+    env = make_env(config.num_envs, config.seed)
+    evaluation_env = make_env(config.eval_envs, config.seed)
+    try:
+        with TrainingProgress(config.steps) as progress:
+            demos = provide_demonstrations(config, run, make_env, progress, should_stop)
+            trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop)
+            checkpoint = load_checkpoint(run.checkpoints, "latest")
+            run.rewind(0 if checkpoint is None else checkpoint.env_steps)
+            if checkpoint is not None:
+                trainer.resume(checkpoint)
+                progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
+            setup_seconds = time.monotonic() - started
+            reason = "interrupted" if should_stop() else trainer.train()
+            return _finish(trainer, demos, setup_seconds, reason)
+    finally:
+        run.close()
+        env.close()
+        evaluation_env.close()
+
+
+def _make_trainer(
+    config: TrainConfig,
+    run: RunFolder,
+    env: BatchedEnv,
+    evaluation_env: BatchedEnv,
+    demos: Demonstrations,
+    progress: TrainingProgress,
+    should_stop: Callable[[], bool],
+) -> Trainer:
+    budget = round(config.memory_budget_gb * 1e9) - demos.bytes_used
+    if budget <= 0:
+        raise UserError(
+            f"memory_budget_gb: {config.memory_budget_gb:g} GB is less than the demonstrations take; raise it"
+        )
+    memory = make_memory(config, env, budget)
+    progress.say(f"memory: {memory.describe()}")
+    agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
+    source = MixedReplay(memory, demos.buffer, config.demo_ratio)
+    return Trainer(config, run, env, evaluation_env, agent, memory, source, progress, should_stop)
+
+
+def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:
+    """Return the memory of the learner's own experience, with hindsight relabelling where it is wanted.
+
+    Args:
+        config: how large, how many steps folded, whether goals are relabelled.
+        env: the environment whose transitions it will hold; relabelling asks its ``compute_reward``.
+        memory_budget: bytes that it may take.
+
+    Raises:
+        UserError: if it does not fit the budget, or the environment has no goals to relabel.
+    """
+    shape: dict[str, Any] = {
+        "capacity": max(min(config.replay_capacity, config.steps), config.num_envs),
+        "num_envs": config.num_envs,
+        "n_step": config.n_step,
+        "discount": config.discount,
+        "device": config.device,
+        "memory_budget": memory_budget,
+        "seed": config.seed,
+    }
+    has_goals = {"achieved_goal", "desired_goal"} <= set(env.observation_space.spaces)
+    if not (has_goals if config.hindsight is None else config.hindsight):
+        return ReplayBuffer(env.observation_space, env.action_space, **shape)
+    if not has_goals or not hasattr(env, "compute_reward"):
+        raise UserError("hindsight: the environment has no goals to relabel; switch it off with --hindsight False")
+    from robo_rl.replay.hindsight import HindsightReplay
+
+    return HindsightReplay(
+        env.observation_space,
+        env.action_space,
+        compute_reward=env.compute_reward,
+        compute_terminated=getattr(env, "compute_terminated", None),
+        k=config.hindsight_k,
+        **shape,
+    )
+
+
+def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str) -> dict[str, Any]:
+    """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
+    config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
+    train_seconds = trainer.seconds
+    ended = time.monotonic()
+    best = load_checkpoint(run.checkpoints, "best")
+    evaluation: Any = trainer.last_evaluation
+    if reason != "interrupted" and best is not None:
+        trainer.agent.load_policy_state(best.tensors("policy"))
+
+    def act(obs: Any, *, explore: bool) -> Any:
+        return act_on(trainer.agent, obs, explore=explore, device=env.device)
+
+    if reason != "interrupted":
+        progress.say(f"final evaluation: {config.final_episodes} episodes")
+        result = evaluate(env, act, config.final_episodes, seed=FINAL_SEED, should_stop=trainer.should_stop)
+        evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
+    summary = figures(
+        config,
+        run,
+        evaluation,
+        env_steps=trainer.env_steps,
+        updates=trainer.updates,
+        train_seconds=round(train_seconds, 3),
+        wall_seconds=round(setup_seconds + train_seconds + time.monotonic() - ended, 3),
+        target_success=config.target_success,
+        target_reached=trainer.target_reached,
+        stopped_by=reason,
+        interrupted=reason == "interrupted",
+        demos=demos.episodes,
+        demo_tries=demos.tries,
+        checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
+        learning_curve=draw_curve(config, run),
+        video=None,
+    )
+    run.write_summary(summary)  # Before the film: a graphics driver may take the process with it.
+    if reason != "interrupted":
+        summary["video"] = make_film(config, run, env, act, progress)
+        run.write_summary(summary)
+    return summary
