@@ -140,7 +140,8 @@ class Env:
         """The action that was carried out: the given one, unless a limit of the world changed the command."""
         pos, rot, gripper = command.pos, command.rot, command.gripper
         applied = Command(after["target_pos"], after["target_rot"], after["gripper_target"])
-        if torch.equal(applied.pos, pos) and torch.equal(applied.rot, rot) and torch.equal(applied.gripper, gripper):
+        pairs = ((applied.pos, pos), (applied.rot, rot), (applied.gripper, gripper))
+        if all(a is b or torch.equal(a, b) for a, b in pairs):
             return action
         changed = (applied.pos != pos).any(-1) | (applied.rot != rot).flatten(1).any(-1) | (applied.gripper != gripper).any(-1)
         return torch.where(changed[:, None], self.task.action_of(applied, before).clamp(-1.0, 1.0), action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import radians
 from typing import ClassVar
 
@@ -108,54 +109,59 @@ class PegInsertion(ToolTask):
         )
 
     def observe(self, reading: Reading) -> Obs:
-        """State, in the tool frame that would be in the believed hole: tip of the nominal peg (3), the same magnified
-        near the hole (3), rotation (3), lead of the target (3) and of its rotation (3), velocity (3) and angular
-        velocity (3), force (3) and torque (3), share of the episode that is over (1).
-        """  # noqa: D205
+        """State, in the frame of a tool that is in the believed hole.
+
+        Tip of the nominal peg (3), the same magnified near the hole (3), lead of the target (3), velocity (3), angular
+        velocity (3), force (3), torque (3), rotation (3), lead of the target's rotation (3), share of the episode that
+        is over (1).
+        """
         pos, rot = reading["tcp_pos"], reading["tcp_rot"]
-        limits = self.robot.impedance
-        to_hole = geometry.transpose(reading["fixture.hole.rot"] @ _DOWN.to(pos.device))
-        # One product turns all vectors at once.
-        tip = pos + self.peg_length * rot[:, :, 2] - reading["fixture.hole.pos"]
+        frame = reading["fixture.hole.rot"] @ _DOWN.to(pos.device)
         vectors = torch.stack(
             [
-                tip,
-                (reading["target_pos"] - pos) / limits.clip,
-                reading["tcp_linvel"] / 0.1,
-                reading["tcp_angvel"] / 0.5,
-                reading["tcp_force"] / 10.0,
+                pos + self.peg_length * rot[:, :, 2] - reading["fixture.hole.pos"],
+                reading["target_pos"] - pos,
+                reading["tcp_linvel"],
+                reading["tcp_angvel"],
+                reading["tcp_force"],
                 reading["tcp_torque"],
             ],
-            dim=-1,
+            dim=1,
         )
-        vectors = to_hole @ vectors  # (B, 3, 6)
-        tip = vectors[:, :, 0]
+        vectors = (vectors @ frame).flatten(1)  # rows of vectors: turned into the frame by multiplication from the right
         parts = [
-            tip / 0.02,
-            (tip / 0.003).tanh(),
-            vectors[:, :, 1:].clamp(-3.0, 3.0).flatten(1),
-            axis_of(to_hole @ rot) / 0.1,
-            axis_of(geometry.transpose(rot) @ reading["target_rot"]) / limits.rotational_clip,
-            reading["time"] / (self.horizon / self.robot.control_rate),
+            vectors,
+            axis_of(geometry.transpose(frame) @ rot),
+            axis_of(geometry.transpose(rot) @ reading["target_rot"]),
+            reading["time"],
         ]
-        return {"state": torch.cat(parts, dim=-1)}
+        state = (torch.cat(parts, dim=-1) * self._scales.to(pos.device)).clamp(-3.0, 3.0)
+        return {"state": torch.cat([(vectors[:, :3] / 0.003).tanh(), state], dim=-1)}
+
+    @cached_property
+    def _scales(self) -> torch.Tensor:
+        """What the entries of the observation are multiplied by, so that each is of the order of one."""
+        limits = self.robot.impedance
+        lengths = (0.02, limits.clip, 0.1, 0.5, 10.0, 1.0, 0.1, limits.rotational_clip)
+        sizes = [size for size in lengths for _ in range(3)] + [self.horizon / self.robot.control_rate]
+        return 1.0 / torch.tensor(sizes)
 
     def reward(self, reading: Reading) -> Reward:
         """Success when the tip is in the hole to nine tenths of its depth; dense: nearness of the axes, depth."""
-        tip, _ = self._in_hole(reading)
-        aside = tip[:, :2].norm(dim=-1)
-        inside = (tip[:, :2].abs() < self.clearance + 0.0005).all(-1)
-        depth = -tip[:, 2]
+        tip = self._tip_in_hole(reading)
+        aside, depth = tip[:, :2], -tip[:, 2]
+        inside = aside.abs().amax(-1) < self.clearance + 0.0005
         success = inside & (depth > 0.9 * self.depth)
         terms = {
-            "align": 1.0 - (aside / 0.005).tanh(),
-            "insert": torch.where(inside, (depth / self.depth).clamp(0.0, 1.0), torch.zeros_like(depth)),
+            "align": 1.0 - (aside.norm(dim=-1) / 0.005).tanh(),
+            "insert": inside * (depth / self.depth).clamp(0.0, 1.0),
         }
         return Reward(success=success, failure=torch.zeros_like(success), terms=terms)
 
     def expert(self, reading: Reading) -> torch.Tensor:
         """With the true poses: over the hole, aligned, then down, correcting as long as the rim is felt."""
-        tip, turn = self._in_hole(reading)
+        tip = self._tip_in_hole(reading)
+        turn = _DOWN.to(tip.device) @ geometry.transpose(reading["object.hole.rot"]) @ reading["object.peg.rot"]
         hole_rot = reading["object.hole.rot"]
         aside = tip[:, :2].norm(dim=-1)
         height = tip[:, 2]
@@ -176,12 +182,10 @@ class PegInsertion(ToolTask):
         pos = origin + geometry.rotate(level, lever) - lever + geometry.rotate(hole_rot, move)
         return self.action_towards(pos, level @ reading["tcp_rot"], reading["gripper_target"], reading)
 
-    def _in_hole(self, reading: Reading) -> tuple[torch.Tensor, torch.Tensor]:
-        """True tip of the peg (B, 3), m, in the true hole's frame, and the peg's rotation (B, 3, 3) against it."""
-        to_hole = geometry.transpose(reading["object.hole.rot"])
-        peg_rot = reading["object.peg.rot"]
-        tip = reading["object.peg.pos"] + self.peg_length * peg_rot[:, :, 2] - reading["object.hole.pos"]
-        return geometry.rotate(to_hole, tip), _DOWN.to(tip.device) @ to_hole @ peg_rot
+    def _tip_in_hole(self, reading: Reading) -> torch.Tensor:
+        """True tip of the peg (B, 3), m, in the true hole's frame."""
+        tip = reading["object.peg.pos"] + self.peg_length * reading["object.peg.rot"][:, :, 2]
+        return ((tip - reading["object.hole.pos"])[:, None] @ reading["object.hole.rot"])[:, 0]
 
     @staticmethod
     def _offset(generator: torch.Generator, n: int, size: float) -> torch.Tensor:
@@ -205,6 +209,10 @@ class PegInsertionHard(PegInsertion):
 
 def axis_of(rot: torch.Tensor) -> torch.Tensor:
     """Axis (B, 3) of a rotation (B, 3, 3) times the sine of its angle: the rotation vector where it is small."""
-    return 0.5 * torch.stack(
-        [rot[:, 2, 1] - rot[:, 1, 2], rot[:, 0, 2] - rot[:, 2, 0], rot[:, 1, 0] - rot[:, 0, 1]], dim=-1
-    )
+    return rot.flatten(1) @ _SKEW.to(rot.device)
+
+
+# Picks (r21 - r12, r02 - r20, r10 - r01) / 2 out of a matrix written as a row.
+_SKEW = torch.zeros(9, 3)
+_SKEW[[7, 2, 3], [0, 1, 2]] = 0.5
+_SKEW[[5, 6, 1], [0, 1, 2]] = -0.5
