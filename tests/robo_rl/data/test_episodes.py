@@ -1,0 +1,385 @@
+"""Episode files: what goes in comes out, whatever happens to other files, the disk or the process."""
+
+import errno
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from robo_rl.contracts import Step
+from robo_rl.data import episodes as module
+from robo_rl.data.episodes import Episode, EpisodeError, EpisodeWriter, check_episodes, fill_replay, load_episodes
+from robo_rl.errors import UserError
+from robo_rl.replay.buffer import ReplayBuffer
+
+SPACE = gym.spaces.Dict(
+    state=gym.spaces.Box(-np.inf, np.inf, (3,)),
+    camera=gym.spaces.Box(0, 255, (4, 4, 3), np.uint8),
+)
+ACTION = gym.spaces.Box(-1, 1, (2,))
+
+
+def observation(moments):
+    value = torch.as_tensor(moments, dtype=torch.float32)[:, None]
+    return {
+        "state": value.expand(-1, 3).clone(),
+        "camera": value.to(torch.uint8)[:, :, None, None].expand(-1, 4, 4, 3).clone(),
+    }
+
+
+def step_to(moments, ends, executed):
+    return Step(
+        observation(moments),
+        torch.as_tensor(moments, dtype=torch.float32),
+        torch.tensor([end == "terminated" for end in ends]),
+        torch.tensor([end == "truncated" for end in ends]),
+        {"success": torch.tensor([end == "terminated" for end in ends]), "executed_action": executed},
+    )
+
+
+def writer_to(folder, **options):
+    options = {"task": "reach", "robot": "panda", "seed": 4, "source": "scripted"} | options
+    spaces = [options.pop("observation_space", SPACE), options.pop("action_space", ACTION)]
+    return EpisodeWriter(folder, *spaces, **options)
+
+
+def record(writer, length, start=0, end="terminated", env=0):
+    """One episode through the moments start..start + length of one environment."""
+    for t in range(start, start + length):
+        action = torch.full((1, 2), float(t))
+        last = end if t == start + length - 1 else None
+        writer.add(observation([t]), action, step_to([t + 1], [last], action / 2), env_ids=[env])
+
+
+def assert_episode(episode, length, start=0, end="terminated"):
+    moments = torch.arange(start, start + length + 1)
+    assert len(episode) == length
+    for key, value in observation(moments).items():
+        assert torch.equal(episode.obs[key], value)
+        assert episode.obs[key].dtype == value.dtype
+    assert episode.action.tolist() == [[float(t)] * 2 for t in moments[:-1]]
+    assert episode.executed_action.tolist() == [[t / 2] * 2 for t in moments[:-1].tolist()]
+    assert episode.reward.tolist() == moments[1:].tolist()
+    last = [False] * (length - 1)
+    assert episode.terminated.tolist() == [*last, end == "terminated"]
+    assert episode.truncated.tolist() == [*last, end == "truncated"]
+    assert episode.success.tolist() == [*last, end == "terminated"]
+    assert episode.terminated.dtype == torch.bool
+
+
+def test_what_is_recorded_is_what_is_loaded(tmp_path):
+    with writer_to(tmp_path) as writer:
+        record(writer, 3)
+        record(writer, 5, start=10, end="truncated")
+    first, second = load_episodes(tmp_path)
+    assert_episode(first, 3)
+    assert_episode(second, 5, start=10, end="truncated")
+    assert first.metadata["task"] == "reach"
+    assert first.metadata["robot"] == "panda"
+    assert first.metadata["seed"] == 4
+    assert first.metadata["source"] == "scripted"
+    assert first.metadata["versions"]["torch"] == version("torch")
+    assert first.metadata["observations"]["camera"] == {"shape": [4, 4, 3], "dtype": "uint8"}
+    described = json.loads((tmp_path / "dataset.json").read_text())
+    assert described["task"] == "reach"
+    assert described["action"] == [2]
+
+
+def test_environments_side_by_side_go_to_files_of_their_own(tmp_path):
+    """Two environments of which the second ends early and starts again."""
+    writer = writer_to(tmp_path)
+    now = [0, 50]
+    for t in range(4):
+        action = torch.tensor([[float(m)] * 2 for m in now])
+        after = [m + 1 for m in now]
+        over = ["terminated" if t == 3 else None, "truncated" if t == 1 else None]
+        files = writer.add(observation(now), action, step_to(after, over, action / 2))
+        assert len(files) == sum(end is not None for end in over)
+        now = [after[0], 80 if over[1] else after[1]]
+    writer.finish()
+    lengths = {int(e.obs["state"][0, 0]): e for e in load_episodes(tmp_path)}
+    assert_episode(lengths[50], 2, start=50, end="truncated")
+    assert_episode(lengths[0], 4)
+    assert_episode(lengths[80], 2, start=80, end=None)
+
+
+def test_a_reset_that_nobody_announced_starts_another_episode(tmp_path):
+    with writer_to(tmp_path) as writer:
+        record(writer, 3, end=None)
+        record(writer, 2, start=20)
+    first, second = load_episodes(tmp_path)
+    assert_episode(first, 3, end=None)
+    assert_episode(second, 2, start=20)
+
+
+def test_an_error_in_the_loop_loses_nothing_and_discard_forgets(tmp_path):
+    def loop():
+        with writer_to(tmp_path) as writer:
+            record(writer, 2, end=None, env=1)
+            writer.discard([1])
+            record(writer, 3, end=None)
+            raise RuntimeError("the cable came off")
+
+    with pytest.raises(RuntimeError, match="cable"):
+        loop()
+    (episode,) = load_episodes(tmp_path)
+    assert_episode(episode, 3, end=None)
+
+
+def test_the_writer_keeps_copies(tmp_path):
+    """An environment may hand out the same tensors again at every step."""
+    obs, action = observation([0]), torch.zeros(1, 2)
+    after = step_to([1], ["terminated"], action.clone())
+    other = step_to([1], [None], action.clone())
+    with writer_to(tmp_path) as writer:
+        writer.add(obs, action, other)
+        obs["state"].fill_(9.0)
+        action.fill_(9.0)
+        writer.add(observation([1]), torch.ones(1, 2), after)
+    (episode,) = load_episodes(tmp_path)
+    assert episode.obs["state"][:, 0].tolist() == [0.0, 1.0, 1.0]
+    assert episode.action[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_recording_goes_on_in_the_same_folder(tmp_path):
+    for start in (0, 10, 20):
+        with writer_to(tmp_path, seed=start) as writer:
+            record(writer, 2, start=start)
+    assert [e.metadata["seed"] for e in load_episodes(tmp_path)] == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"task": "peg_insertion"}, "task"),
+        ({"robot": "widowx250s"}, "robot"),
+        ({"action_space": gym.spaces.Box(-1, 1, (7,))}, "action"),
+        ({"observation_space": gym.spaces.Dict(state=gym.spaces.Box(-1, 1, (4,)))}, "observations"),
+    ],
+)
+def test_another_task_is_not_mixed_in(tmp_path, other, named):
+    with writer_to(tmp_path) as writer:
+        record(writer, 2)
+    with pytest.raises(UserError, match=named):
+        writer_to(tmp_path, **other)
+    assert len(load_episodes(tmp_path)) == 1
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A folder of three episodes, and the bytes of the middle one."""
+    folder = tmp_path_factory.mktemp("three")
+    with writer_to(folder) as writer:
+        for start in (0, 10, 20):
+            record(writer, 3, start=start)
+    return folder, writer.stored[1].read_bytes()
+
+
+def assert_the_others_are_read(folder, caplog):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        first, last = load_episodes(folder)
+    assert_episode(first, 3)
+    assert_episode(last, 3, start=20)
+    assert "left out" in caplog.text
+    assert "episode_000001" in caplog.text
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_anywhere_is_left_out_and_the_others_are_read(three, caplog, share):
+    folder, whole = three
+    path = folder / "episode_000001.safetensors"
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert_the_others_are_read(folder, caplog)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_byte_changed_anywhere_is_noticed(three, caplog, share, flip):
+    folder, whole = three
+    position = int(share * len(whole))
+    changed = bytearray(whole)
+    changed[position] ^= flip
+    path = folder / "episode_000001.safetensors"
+    path.write_bytes(changed)
+    try:
+        episode = Episode.load(path)
+    except EpisodeError:
+        assert_the_others_are_read(folder, caplog)
+    else:  # only the way the header is written changed: white space, or the case of an escape
+        assert position < 8 + int.from_bytes(whole[:8], "little")
+        assert_episode(episode, 3, start=10)
+
+
+def test_cuts_at_the_edges_of_the_format(three, caplog):
+    folder, whole = three
+    header = 8 + int.from_bytes(whole[:8], "little")
+    path = folder / "episode_000001.safetensors"
+    for kept in (0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        assert_the_others_are_read(folder, caplog)
+    path.write_bytes(whole + b"\0")
+    assert_the_others_are_read(folder, caplog)
+    path.write_bytes(whole)
+    assert len(load_episodes(folder)) == 3
+
+
+def test_numbers_that_are_not_finite_are_left_out(tmp_path, caplog):
+    with writer_to(tmp_path) as writer:
+        record(writer, 2)
+        action = torch.full((1, 2), torch.nan)
+        writer.add(observation([5]), action, step_to([6], ["terminated"], action))
+    (episode,) = load_episodes(tmp_path)
+    assert_episode(episode, 2)
+    assert "not finite" in caplog.text
+
+
+def test_nothing_to_read_says_so(tmp_path):
+    with pytest.raises(UserError, match="no episodes"):
+        load_episodes(tmp_path / "nowhere")
+    (tmp_path / "episode_000000.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="none of its 1 episodes"):
+        load_episodes(tmp_path)
+    (tmp_path / "episode_000000.safetensors").write_bytes(b"")
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(UserError, match=r"dataset\.json"):
+        writer_to(tmp_path)
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path, monkeypatch):
+    writer = writer_to(tmp_path)
+    record(writer, 2)
+    real = module.save_file
+
+    def full(tensors, name, metadata):
+        real(tensors, name, metadata=metadata)
+        with open(name, "r+b") as file:
+            file.truncate(100)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", full)
+    with pytest.raises(UserError, match="disk is full"):
+        record(writer, 3, start=10)
+    assert len(load_episodes(tmp_path)) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset.json", "episode_000000.safetensors"]
+    monkeypatch.setattr(module, "save_file", real)
+    writer.finish()  # somebody made room
+    first, second = load_episodes(tmp_path)
+    assert_episode(first, 2)
+    assert_episode(second, 3, start=10)
+
+
+def record_many(writer, episodes):
+    for _ in range(episodes):
+        record(writer, 20)
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    mount = tmp_path / "small"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(mount)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        writer = writer_to(mount)
+        with pytest.raises(UserError, match="disk is full"):
+            record_many(writer, 1000)
+        finished = len(writer.stored)
+        assert finished > 5
+        assert len(load_episodes(mount)) == finished
+        writer.stored[0].unlink()  # somebody makes room
+        writer.finish()
+        assert_episode(load_episodes(mount)[-1], 20)
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+RECORD_FOREVER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_episodes import record, writer_to
+writer = writer_to(sys.argv[1])
+print("ready", flush=True)
+while True:
+    record(writer, 20)
+"""
+
+
+def test_a_killed_process_leaves_whole_episodes_only(tmp_path, caplog):
+    here = str(Path(__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORD_FOREVER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("episode_*"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    loaded = load_episodes(tmp_path)
+    assert len(loaded) == len(list(tmp_path.glob("episode_*"))) >= 3
+    assert not caplog.text
+    for episode in loaded:
+        assert_episode(episode, 20)
+    with writer_to(tmp_path) as writer:
+        record(writer, 1, start=7)
+    assert not list(tmp_path.glob(".unfinished-*"))
+    assert_episode(load_episodes(tmp_path)[-1], 1, start=7)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+def test_replay_is_filled_with_the_executed_actions(tmp_path, num_envs):
+    with writer_to(tmp_path) as writer:
+        record(writer, 3)
+        record(writer, 2, start=3, end="truncated")  # starts where the first one ended
+        record(writer, 2, start=10, end=None)
+    episodes = load_episodes(tmp_path)
+    buffer = ReplayBuffer(SPACE, ACTION, capacity=8, num_envs=num_envs, n_step=2, discount=0.5)
+    assert fill_replay(buffer, episodes) == 7
+    batch = buffer.gather(buffer.valid_indices())
+    starts = [0.0, 1.0, 2.0, 3.0, 4.0, 10.0, 11.0]
+    assert batch.obs["state"][:, 0].tolist() == starts
+    assert batch.action[:, 0].tolist() == [t / 2 for t in starts]
+    assert batch.reward.tolist() == [1 + 1, 2 + 1.5, 3, 4 + 2.5, 5, 11 + 6, 12]
+    assert batch.discount.tolist() == [0.25, 0, 0, 0.25, 0.5, 0.25, 0.5]
+    assert batch.next_obs["camera"][:, 0, 0, 0].tolist() == [2, 3, 3, 5, 5, 12, 12]
+    with pytest.raises(UserError, match="capacity"):
+        fill_replay(buffer, episodes)
+
+
+def test_an_episode_whose_actions_are_one_tensor_is_stored(tmp_path):
+    flags = torch.zeros(2, dtype=torch.bool)
+    action = torch.arange(4.0).reshape(2, 2).T
+    Episode(observation([0, 1, 2]), action, action, torch.ones(2), flags, flags, flags).save(tmp_path / "one")
+    episode = Episode.load(tmp_path / "one")
+    assert torch.equal(episode.action, action)
+    assert torch.equal(episode.executed_action, action)
+
+
+def test_demonstrations_of_another_task_are_refused(tmp_path):
+    with writer_to(tmp_path) as writer:
+        record(writer, 2)
+    episodes = load_episodes(tmp_path)
+    check_episodes(episodes, SPACE, ACTION)
+    wider = gym.spaces.Dict(SPACE.spaces | {"state": gym.spaces.Box(-1, 1, (9,))})
+    with pytest.raises(UserError, match=r"'state' .* reach, is float32 \(3,\), in this task float32 \(9,\)"):
+        check_episodes(episodes, wider, ACTION)
+    with pytest.raises(UserError, match=r"'camera' .* absent"):
+        check_episodes(episodes, gym.spaces.Dict(state=SPACE["state"]), ACTION)
+    with pytest.raises(UserError, match="action"):
+        check_episodes(episodes, SPACE, gym.spaces.Box(-1, 1, (7,)))
