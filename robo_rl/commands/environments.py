@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from robo_rl.commands.task_options import GymOptions, options_of, read_options
 from robo_rl.training.config import TrainConfig
@@ -53,7 +53,8 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         from envs.foreign import make_gym_env
 
         horizon = config.task_options.get("horizon")
-        return make_gym_env(config.task.removeprefix(GYM_PREFIX), num_envs=num_envs, seed=seed, horizon=horizon)
+        foreign = make_gym_env(config.task.removeprefix(GYM_PREFIX), num_envs=num_envs, seed=seed, horizon=horizon)
+        return cast("BatchedEnv", foreign)  # Its box is of float32 only, which mypy takes for another type.
     from envs.registry import make_env, make_task
 
     options = read_options(options_type(config.task), config.task_options, where="task_options")

@@ -104,8 +104,8 @@ def _hint(task: type, field: str) -> Any:
 
     Each is looked up by itself: one that is imported for type checking only must not hide the others.
     """
-    owner = next(base for base in task.__mro__ if field in base.__dict__.get("__annotations__", {}))
-    annotations = types.SimpleNamespace(__annotations__={field: owner.__annotations__[field]})
+    owner = next(base for base in task.__mro__ if field in inspect.get_annotations(base))
+    annotations = types.SimpleNamespace(__annotations__={field: inspect.get_annotations(owner)[field]})
     try:
         return typing.get_type_hints(annotations, vars(sys.modules[owner.__module__]))[field]
     except NameError:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robo_rl.contracts.learning import Step
+from robo_rl.contracts.learning import Obs, Step
+from robo_rl.data.episodes import EpisodeWriter, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.training.config import TrainConfig
+from robo_rl.training.durable import write_json
+from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.run_folder import RunFolder, read_json
+
+if TYPE_CHECKING:
+    from robo_rl.contracts.learning import BatchedEnv
 
 _TRIES_PER_SUCCESS = 10  # an expert that needs more is no expert
+_SEED_OFFSET = 104_729  # the starts of demonstrations are not those of training
+
+Transition = tuple[Obs, torch.Tensor, Step]
 
 
 @dataclass(frozen=True)
@@ -20,11 +33,11 @@ class Try:
     """One episode of the expert.
 
     Attributes:
-        transitions: observation, executed action and what came of it, each with a batch dimension of one.
+        transitions: observation, action and what came of it, each with a batch dimension of one.
         success: whether its last step succeeded.
     """
 
-    transitions: list[tuple[dict[str, torch.Tensor], torch.Tensor, Step]]
+    transitions: list[Transition]
     success: bool
 
 
@@ -45,16 +58,17 @@ def expert_tries(env: Any, should_stop: Callable[[], bool] = lambda: False) -> I
         raise UserError("this environment has no scripted expert; train with --demos 0, or give --demo-path")
     while True:
         obs = env.reset()
-        rounds: list[list[tuple[dict[str, torch.Tensor], torch.Tensor, Step]]] = [[] for _ in range(env.num_envs)]
+        rounds: list[list[Transition]] = [[] for _ in range(env.num_envs)]
         under_way = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
         while bool(under_way.any()):
             if should_stop():
                 return
-            step = env.step(env.expert_action())
+            action = env.expert_action()
+            step = env.step(action)
             for i in under_way.nonzero()[:, 0].tolist():
                 row = slice(i, i + 1)
                 before = {key: value[row].clone() for key, value in obs.items()}
-                rounds[i].append((before, step.info["executed_action"][row].clone(), _row(step, row)))
+                rounds[i].append((before, action[row].clone(), _row(step, row)))
             under_way = under_way & ~step.done
             obs = step.obs
         for transitions in rounds:
@@ -108,17 +122,114 @@ class Demonstrations:
         return 0 if self.buffer is None else self.buffer.bytes_used
 
 
-def provide_demonstrations(config, run, make_env, progress, should_stop) -> Demonstrations:
+def provide_demonstrations(
+    config: TrainConfig,
+    run: RunFolder,
+    make_env: Callable[[int, int], BatchedEnv],
+    progress: TrainingProgress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Demonstrations:
+    """Read the demonstrations that a run starts from, or let the scripted expert record them into the run folder.
+
+    A run that is resumed takes the ones it recorded; recording that was cut short is taken up again.
+
+    Raises:
+        UserError: if there are too few, they are of another task, there is no expert, or it fails nearly always.
+    """
     if config.demos == 0:
         return Demonstrations()
-    env = make_env(config.eval_envs, config.seed + 1)
-    eps = []
-    for tried, e in successes(expert_tries(env, should_stop), config.demos):
-        eps.append(e)
-    n = sum(len(e.transitions) for e in eps)
-    buffer = ReplayBuffer(env.observation_space, env.action_space, capacity=n, n_step=config.n_step, discount=config.discount, seed=config.seed + 1)
-    for e in eps:
-        for obs, action, step in e.transitions:
-            buffer.add(obs, action, step)
-    env.close()
-    return Demonstrations(buffer, len(eps), tried)
+    env = make_env(min(config.demos, config.eval_envs), config.seed + _SEED_OFFSET)
+    try:
+        tries = None
+        if config.demo_path is None:
+            folder = run.path / "demonstrations"
+            tries = _recorded(folder, env, config, progress, should_stop)
+        else:
+            folder = config.demo_path
+        if should_stop():
+            return Demonstrations()
+        episodes = [episode for episode in load_episodes(folder) if bool(episode.success[-1])][: config.demos]
+        check_episodes(episodes, env.observation_space, env.action_space)
+        if len(episodes) < config.demos:
+            raise UserError(
+                f"demos: {config.demos} wanted, but {folder} holds {len(episodes)} successful ones; "
+                f"record more, or give --demos {len(episodes)}"
+            )
+        if (task := episodes[0].metadata.get("task")) != config.task:
+            raise UserError(f"demo_path: {folder} was recorded for task {task!r}, not {config.task!r}")
+        buffer = ReplayBuffer(
+            env.observation_space,
+            env.action_space,
+            capacity=sum(map(len, episodes)),
+            n_step=config.n_step,
+            discount=config.discount,
+            device=config.device,
+            memory_budget=round(config.memory_budget_gb * 1e9),
+            seed=config.seed + _SEED_OFFSET,
+        )
+        fill_replay(buffer, episodes)
+    finally:
+        env.close()
+    return Demonstrations(buffer, len(episodes), tries)
+
+
+def record_expert(
+    env: BatchedEnv,
+    folder: Path,
+    episodes: int,
+    *,
+    task: str,
+    robot: str,
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_kept: Callable[[int, int], None] = lambda kept, tried: None,
+) -> tuple[int, int]:
+    """Record the scripted expert's successful episodes.
+
+    Args:
+        env: a ``BatchedEnv`` with ``expert_action()``.
+        folder: where the episodes are stored, beside those that are there.
+        episodes: how many to record.
+        task: name of the task, kept with them.
+        robot: name of the robot, likewise.
+        seed: that the starts are drawn with, likewise.
+        should_stop: asked at every step; once true, recording ends. What was recorded stays.
+        on_kept: told the numbers of episodes kept and tried.
+
+    Returns:
+        Episodes recorded, and tries that it took.
+
+    Raises:
+        UserError: if there is no expert or it fails nearly always.
+        StorageError: if an episode could not be stored.
+    """
+    kept = tried = 0
+    about: dict[str, Any] = {"task": task, "robot": robot, "seed": seed, "source": "scripted"}
+    with EpisodeWriter(folder, env.observation_space, env.action_space, **about) as writer:
+        for tried, episode in successes(expert_tries(env, should_stop), episodes):
+            for obs, action, step in episode.transitions:
+                writer.add(obs, action, step, env_ids=[0])
+            kept += 1
+            on_kept(kept, tried)
+    return kept, tried
+
+
+def _recorded(
+    folder: Path, env: BatchedEnv, config: TrainConfig, progress: TrainingProgress, should_stop: Callable[[], bool]
+) -> int | None:
+    """Let the expert record what is still missing in ``folder``; return how many tries all of it took."""
+    notes = folder / "recording.json"
+    if notes.exists():
+        return read_json(notes)["tries"]
+    # A recording that was cut short begins anew, so that it is the same as if it had not been.
+    shutil.rmtree(folder, ignore_errors=True)
+    progress.say(f"recording {config.demos} demonstrations")
+    seed = config.seed + _SEED_OFFSET
+    kept, tried = record_expert(
+        env, folder, config.demos, task=config.task, robot=config.robot, seed=seed, should_stop=should_stop
+    )
+    if kept < config.demos:
+        return None
+    write_json(notes, {"episodes": kept, "tries": tried})
+    progress.say(f"{kept} demonstrations from {tried} tries")
+    return tried

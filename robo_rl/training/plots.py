@@ -24,8 +24,9 @@ def plot_learning_curve(rows: Sequence[dict[str, Any]], path: Path, *, title: st
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.9, wspace=0.06)
     evaluations = [row for row in rows if row["kind"] == "evaluation"]
     episodes = [row for row in rows if row["kind"] == "train" and row.get("success") is not None]
     # Success needs a scale of its own only where there is such a thing: elsewhere the return tells how learning goes.

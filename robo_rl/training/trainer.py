@@ -86,6 +86,7 @@ class Trainer:
         self._started = time.monotonic()
         self._best: list[float] = []
         self._evaluated_at = -1
+        self._evaluation_due = False  # true while one is under way, so that one that is cut short is made up for
         self._episodes = 0
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=_SHOWN_EPISODES)  # success, return, length
         self._metrics: Metrics = {}
@@ -108,6 +109,8 @@ class Trainer:
             StorageError: if something could not be stored; what was finished before is intact.
         """
         self._started = time.monotonic()
+        if self._evaluation_due:
+            self._evaluate()
         obs = self.env.reset()
         refreshed = 0.0
         while (reason := self._reason_to_stop()) is None:
@@ -164,6 +167,7 @@ class Trainer:
         self._seconds_before, self._episodes = state["seconds"], state["episodes"]
         self.target_reached = state["target_reached"]
         self.last_evaluation, self._evaluated_at = state["last_evaluation"], state["evaluated_at"]
+        self._evaluation_due = state["evaluation_due"]
         self._recent.extend((success, total, length) for success, total, length in state["recent"])
         best = load_checkpoint(self.run.checkpoints, "best")
         self._best = best.state["score"] if best is not None else []
@@ -203,9 +207,11 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Evaluate, keep the policy if none was better, and see whether the target is reached."""
+        self._evaluation_due = True
         result = self._measure("evaluation", self.config.eval_episodes, PERIODIC_SEED)
         if result is None:
             return
+        self._evaluation_due = False
         self._evaluated_at = self.env_steps
         self.last_evaluation = result.to_json()
         target = self.config.target_success
@@ -287,6 +293,7 @@ class Trainer:
             "recent": list(self._recent),
             "target_reached": self.target_reached,
             "evaluated_at": self._evaluated_at,
+            "evaluation_due": self._evaluation_due,
             "last_evaluation": self.last_evaluation,
         }
 

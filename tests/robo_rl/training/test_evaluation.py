@@ -40,7 +40,9 @@ def test_numbers_of_a_result(point_env):
         def __init__(self):
             super().__init__(num_envs=2)
             rows = self.task.start(torch.Generator(), 4)
-            self.task = type("Task", (), {"start": lambda _, g, n: type(rows)(torch.tensor([-0.45, 0.9, -0.25, 0.8]))})()
+            self.task = type(
+                "Task", (), {"start": lambda _, g, n: type(rows)(torch.tensor([-0.45, 0.9, -0.25, 0.8]))}
+            )()
 
     result = evaluate(FourStarts(), slow_right, 4)
     # -0.45 -> -0.05 in 4 steps, -0.25 -> -0.05 in 2; the others run away for 20 steps.
