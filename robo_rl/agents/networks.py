@@ -182,7 +182,7 @@ class Policy(nn.Module):
         self.encoder = encoder
         self.actions = actions
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise([encoder.width, *hidden]))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) if layer_norm else nn.Identity() for width in hidden)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden if layer_norm)
         self.output = nn.Linear([encoder.width, *hidden][-1], 2 * actions)
         for layer in (*self.layers, self.output):
             for parameter in layer.parameters():
@@ -191,8 +191,11 @@ class Policy(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation (B, A) of ``u`` for features (B, encoder.width)."""
         x = features
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(x)).relu_()
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.norms:
+                x = self.norms[i](x)
+            x = x.relu_()
         mean, log_std = self.output(x).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 

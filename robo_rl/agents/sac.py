@@ -48,8 +48,8 @@ class SACConfig:
     """Adam's step size for the logarithm of the temperature."""
     tau: float = 0.005
     """Share of the critics that flows into the target critics at each update."""
-    initial_temperature: float = 1.0
-    """Weight of the entropy at the start."""
+    initial_temperature: float = 0.01
+    """Weight of the entropy at the start. Small for a sparse reward, where 1 drowns it for some 10,000 updates."""
     target_entropy: float | None = None
     """Entropy (nats) that the temperature is tuned for; minus half the number of actions if not given."""
     entropy_backup: bool = False
