@@ -22,9 +22,12 @@ class SensorLayout:
         model: built by :func:`envs.worlds.mjcf.build_model`.
         robot: the arm.
         scene: what is around it.
+        device: where the sensor arrays live.
     """
 
-    def __init__(self, model: mujoco.MjModel, robot: RobotSpec, scene: SceneSpec) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, robot: RobotSpec, scene: SceneSpec, device: torch.device | str = "cpu"
+    ) -> None:
         self._columns = {
             model.sensor(i).name: slice(int(model.sensor_adr[i]), int(model.sensor_adr[i] + model.sensor_dim[i]))
             for i in range(model.nsensor)
@@ -36,10 +39,11 @@ class SensorLayout:
         self._tracked = [item.name for item in scene.objects if item.tracked]
         self._locked = scene.locked_opening
         mass, com = payload(model)
-        self._weight = torch.tensor([0.0, 0.0, -GRAVITY * mass])
-        self._com = torch.tensor(com, dtype=torch.float32)
+        self._weight = torch.tensor([0.0, 0.0, -GRAVITY * mass], device=device)
+        self._com = torch.tensor(com, dtype=torch.float32, device=device)
         names = {
-            "joint_pos", "joint_vel", "tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque", "gripper_width",
+            "joint_pos", "joint_vel", "tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque",
+            "gripper_width",
         }  # fmt: skip
         names |= {f"object.{name}.{part}" for name in self._objects for part in ("pos", "rot")}
         names |= {f"tracked.{name}.{part}" for name in self._tracked for part in ("pos", "rot")}
@@ -48,10 +52,9 @@ class SensorLayout:
     def read(self, sensors: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the readings, by name, that are in ``sensors`` (B, nsensordata) float32."""
         tcp_rot = self._rot(sensors, "tcp")
-        weight, com = self._weight.to(sensors.device), self._com.to(sensors.device)
         force = geometry.rotate(tcp_rot, sensors[:, self._columns["wrist_force"]])
         torque = geometry.rotate(tcp_rot, sensors[:, self._columns["wrist_torque"]])
-        arm = geometry.rotate(tcp_rot, com.expand(sensors.shape[0], 3))
+        arm = geometry.rotate(tcp_rot, self._com.expand(sensors.shape[0], 3))
         reading = {
             "joint_pos": sensors[:, self._joint_pos],
             "joint_vel": sensors[:, self._joint_vel],
@@ -59,8 +62,8 @@ class SensorLayout:
             "tcp_rot": tcp_rot,
             "tcp_linvel": sensors[:, self._columns["tcp_linvel"]],
             "tcp_angvel": sensors[:, self._columns["tcp_angvel"]],
-            "tcp_force": -force - weight,
-            "tcp_torque": -torque - geometry.cross(arm, weight.expand_as(arm)),
+            "tcp_force": -force - self._weight,
+            "tcp_torque": -torque - geometry.cross(arm, self._weight.expand_as(arm)),
             "gripper_width": self._width(sensors),
         }
         for name in self._objects:

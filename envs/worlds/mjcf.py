@@ -1,21 +1,28 @@
 """Builds the MuJoCo model of a robot in a scene, from data alone. Every MuJoCo-based world builds it here.
 
-The tool's spring-damper is in the model itself (`engine` control): six actuators with a site transmission, from the tool
-centre point to a reference frame at the base's origin that is turned like the home pose, so that tool rotations stay
-small in it. Their force range is the bound on the tool's wrench; ``ctrl`` is the target position and rotation vector in
-the reference frame.
+`engine` control: the tool's spring-damper is in the model itself, as six actuators with a site transmission from the
+tool centre point, whose force range bounds the tool's wrench. Three pull it along the base's axes to the position in
+``ctrl``. Three turn it into the frame of the mocap body ``target``: the spring sees the rotation vector from target to
+tool, which stays small however far the tool has turned since the start. (One from a frame at rest would be skewed by
+that turn and, near half a turn, flip its sign.)
+
+`law` control: one motor per joint, for the torques of :mod:`controllers.impedance` at 1 kHz; the arm carries its weight
+by them.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import mujoco
 import numpy as np
 
-from controllers.kinematics import Chain
 from robo_rl import geometry
 from robo_rl.contracts import CameraSpec, RobotSpec, SceneObject, SceneSpec, Shape
 
-TIMESTEP = 0.002
+Fidelity = Literal["engine", "law"]
+
+TIMESTEP = {"engine": 0.002, "law": 0.001}
 """Seconds of one physics step."""
 
 _GEOMS = {
@@ -31,13 +38,15 @@ _ROBOT = {"contype": 2, "conaffinity": 1}
 _UNTOUCHABLE = {"contype": 0, "conaffinity": 0}
 
 # Contacts as stiff as the time step allows: sub-millimetre clearances must not be bridged by penetration.
-_SOLREF, _SOLIMP = [2.0 * TIMESTEP, 1.0], [0.95, 0.995, 0.0005, 0.5, 2.0]
+_SOLREF, _SOLIMP = [2.0 * TIMESTEP["engine"], 1.0], [0.95, 0.995, 0.0005, 0.5, 2.0]
 
 TOOL_ACTUATORS = tuple(f"tool.{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz"))
 FINGERS = ("finger_left", "finger_right")
 
 
-def build_model(robot: RobotSpec, scene: SceneSpec, *, offscreen: tuple[int, int] = (640, 480)) -> mujoco.MjModel:
+def build_model(
+    robot: RobotSpec, scene: SceneSpec, *, fidelity: Fidelity = "engine", offscreen: tuple[int, int] = (640, 480)
+) -> mujoco.MjModel:
     """Compile the robot in its scene.
 
     Bodies: one per link, ``hand``, the fingers, one per object. Sites: ``tcp``. Sensors: see :mod:`envs.worlds.layout`.
@@ -45,34 +54,35 @@ def build_model(robot: RobotSpec, scene: SceneSpec, *, offscreen: tuple[int, int
     Args:
         robot: the arm.
         scene: what is around it.
+        fidelity: of the control: ``engine``, or ``law`` for the torques of the law that runs on the arm.
         offscreen: largest width and height that can be rendered, pixels.
     """
     spec = mujoco.MjSpec()
     spec.modelname = robot.name
-    _set_options(spec, offscreen)
+    _set_options(spec, TIMESTEP[fidelity], offscreen)
     _add_surroundings(spec)
-    hand = _add_arm(spec, robot)
-    _add_tool_spring(spec, robot)  # before the gripper's motor: the first six entries of ctrl are the tool's
+    hand = _add_arm(spec, robot, fidelity)
+    if fidelity == "engine":  # before the gripper's motor, which is the last entry of ctrl
+        _add_tool_spring(spec, robot)
+    else:
+        _add_motors(spec, robot)
     _add_gripper(spec, robot, hand, scene.locked_opening)
     for item in scene.objects:
         _add_object(spec, item, robot, hand)
     for camera in scene.cameras:
         _add_camera(hand if camera.on_tool else spec.worldbody, camera)
     _add_sensors(spec, robot, scene)
+    if fidelity == "law":
+        for body in spec.bodies:
+            body.gravcomp = 0.0
     return spec.compile()
 
 
-def reference_rotation(robot: RobotSpec) -> np.ndarray:
-    """Orientation (3, 3) of the frame that the tool's spring is expressed in: the tool's at home."""
-    _, rot = Chain(robot).forward(np.asarray(robot.home))
-    return rot
-
-
-def _set_options(spec: mujoco.MjSpec, offscreen: tuple[int, int]) -> None:
+def _set_options(spec: mujoco.MjSpec, timestep: float, offscreen: tuple[int, int]) -> None:
     spec.compiler.autolimits = True
     spec.compiler.degree = False
     option = spec.option
-    option.timestep = TIMESTEP
+    option.timestep = timestep
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10.0  # friction that hardly creeps
@@ -89,7 +99,11 @@ def _set_options(spec: mujoco.MjSpec, offscreen: tuple[int, int]) -> None:
 def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
     world.add_geom(
-        name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[1.5, 1.5, 0.1], rgba=[0.55, 0.52, 0.48, 1.0], **_SURROUNDINGS
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[1.5, 1.5, 0.1],
+        rgba=[0.55, 0.52, 0.48, 1.0],
+        **_SURROUNDINGS,
     )
     world.add_light(pos=[0.8, -0.8, 1.6], dir=[-0.3, 0.6, -1.0], castshadow=False, diffuse=[0.5, 0.5, 0.5])
     world.add_camera(name="overview", **_looking((1.25, -0.75, 0.65), (0.45, 0.0, 0.12)), fovy=42.0)
@@ -116,19 +130,21 @@ def _set_inertia(body: mujoco.MjsBody, mass: float, com: tuple[float, ...], iner
     body.gravcomp = 1.0  # the arm carries its own weight; see the gravity term of the law
 
 
-def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec) -> mujoco.MjsBody:
+def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, fidelity: Fidelity) -> mujoco.MjsBody:
     body = spec.worldbody.add_body(name="base")
     for shape in robot.base_shapes:
         _add_shape(body, shape, _UNTOUCHABLE)
     pull = robot.impedance
+    # The law pulls at the posture by its torques, within the null space; the engine has joint springs to do it.
+    stiffness, damping = (pull.nullspace_stiffness, pull.nullspace_damping) if fidelity == "engine" else (0.0, 0.0)
     for i, link in enumerate(robot.links):
         body = body.add_body(name=link.name, pos=link.pos, quat=link.quat)
         _set_inertia(body, link.mass, link.com, link.inertia)
         body.add_joint(
             name=f"joint{i + 1}", axis=link.axis, range=link.joint_range,
-            damping=[robot.joint_damping[i] + pull.nullspace_damping, 0.0, 0.0],
+            damping=[robot.joint_damping[i] + damping, 0.0, 0.0],
             armature=robot.armature[i],
-            stiffness=[pull.nullspace_stiffness, 0.0, 0.0], springref=robot.home[i],
+            stiffness=[stiffness, 0.0, 0.0], springref=robot.home[i],
             actfrcrange=[-link.max_torque, link.max_torque],
         )  # fmt: skip
         for shape in link.shapes:
@@ -147,20 +163,24 @@ def _add_gripper(spec: mujoco.MjSpec, robot: RobotSpec, flange: mujoco.MjsBody, 
         side = 1.0 if name == FINGERS[0] else -1.0
         pos = np.array(gripper.finger_pos)
         if locked is not None:
-            pos = pos + [0.0, side * locked / 2, 0.0]
+            pos[1] += side * locked / 2
         finger = hand.add_body(name=name, pos=pos, quat=quat)
         _set_inertia(finger, gripper.finger_mass, (0.0, 0.0, 0.03), (1e-5, 1e-5, 2e-6, 0.0, 0.0, 0.0))
         for shape in gripper.finger_shapes:
             _add_shape(finger, shape, _ROBOT)
         if locked is None:
             finger.add_joint(
-                name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0.0, 1.0, 0.0], armature=0.1, damping=[10.0, 0.0, 0.0],
-                range=[gripper.min_width / 2, gripper.max_width / 2],
+                name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0.0, 1.0, 0.0], armature=0.1,
+                damping=[10.0, 0.0, 0.0], range=[gripper.min_width / 2, gripper.max_width / 2],
             )  # fmt: skip
     if locked is None:
         # One motor drives both fingers through a gear: their joints are equal, the force acts on half their sum.
         link = spec.add_equality(
-            name="fingers", type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGERS[0], name2=FINGERS[1], objtype=mujoco.mjtObj.mjOBJ_JOINT
+            name="fingers",
+            type=mujoco.mjtEq.mjEQ_JOINT,
+            name1=FINGERS[0],
+            name2=FINGERS[1],
+            objtype=mujoco.mjtObj.mjOBJ_JOINT,
         )
         link.data[:5] = [0.0, 1.0, 0.0, 0.0, 0.0]
         tendon = spec.add_tendon(name="opening")
@@ -182,14 +202,22 @@ def _set_spring(actuator: mujoco.MjsActuator, stiffness: float, damping: float, 
 
 def _add_tool_spring(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     gains = robot.impedance
-    spec.worldbody.add_site(name="reference", quat=geometry.to_quat_wxyz(reference_rotation(robot)), group=4)
+    spec.worldbody.add_site(name="base", group=4)
+    spec.worldbody.add_body(name="target", mocap=True).add_site(name="target", group=4)
     for i, name in enumerate(TOOL_ACTUATORS):
-        spring = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_SITE, target="tcp", refsite="reference")
+        reference = "base" if i < 3 else "target"
+        spring = spec.add_actuator(name=name, trntype=mujoco.mjtTrn.mjTRN_SITE, target="tcp", refsite=reference)
         spring.gear = np.eye(6)[i]
         if i < 3:
             _set_spring(spring, gains.stiffness, gains.damping, gains.max_force)
         else:
             _set_spring(spring, gains.rotational_stiffness, gains.rotational_damping, gains.max_torque)
+
+
+def _add_motors(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
+    for i, link in enumerate(robot.links):
+        motor = spec.add_actuator(name=f"joint{i + 1}", trntype=mujoco.mjtTrn.mjTRN_JOINT, target=f"joint{i + 1}")
+        motor.forcerange = [-link.max_torque, link.max_torque]
 
 
 def _add_object(spec: mujoco.MjSpec, item: SceneObject, robot: RobotSpec, flange: mujoco.MjsBody) -> None:
@@ -247,9 +275,11 @@ def _add_sensors(spec: mujoco.MjSpec, robot: RobotSpec, scene: SceneSpec) -> Non
     for i in range(robot.dof):
         add(f"joint_vel.{i}", sensor.mjSENS_JOINTVEL, of.mjOBJ_JOINT, f"joint{i + 1}")
 
+    axes = {"x": sensor.mjSENS_FRAMEXAXIS, "y": sensor.mjSENS_FRAMEYAXIS, "z": sensor.mjSENS_FRAMEZAXIS}
+
     def add_pose(name: str, objtype: int, objname: str) -> None:
         add(f"{name}.pos", sensor.mjSENS_FRAMEPOS, objtype, objname)
-        for axis, kind in zip("xyz", (sensor.mjSENS_FRAMEXAXIS, sensor.mjSENS_FRAMEYAXIS, sensor.mjSENS_FRAMEZAXIS), strict=True):
+        for axis, kind in axes.items():
             add(f"{name}.rot.{axis}", kind, objtype, objname)
 
     add_pose("tcp", of.mjOBJ_SITE, "tcp")

@@ -10,16 +10,14 @@ import mujoco
 import numpy as np
 import torch
 
-from controllers.kinematics import Chain
-from envs.worlds.layout import SensorLayout
-from envs.worlds.mjcf import TIMESTEP, build_model, reference_rotation
+from envs.worlds.base import SimulatedWorld
+from envs.worlds.mjcf import Fidelity
 from envs.worlds.rendering import CameraRig
 from robo_rl import geometry
-from robo_rl.contracts import Command, Pose, Reading, RobotSpec, SceneSpec, Start
-from robo_rl.errors import InvalidAction, UserError
+from robo_rl.contracts import Command, RobotSpec, SceneSpec, Start
 
 
-class MujocoWorld:
+class MujocoWorld(SimulatedWorld):
     """A :class:`robo_rl.contracts.World` in MuJoCo's C engine.
 
     Each copy has a model of its own, because where a fixture stands and how a tool is held are model fields. Physics
@@ -29,76 +27,41 @@ class MujocoWorld:
         robot: the arm.
         scene: what is around it.
         num_envs: B.
-        threads: physics threads; all cores, but no more than B, if None.
+        threads: physics threads; if None, all cores but no more than B, and one for the law, which is in Python.
         cameras: whether to read the cameras of the scene at each step. Without it, nothing touches OpenGL.
+        fidelity: ``engine``, the tool's spring as actuators of the engine, fast; or ``law``, the law of
+            :mod:`controllers.impedance` itself at 1 kHz.
+
+    Attributes:
+        models: of each copy.
+        datas: of each copy.
     """
 
     def __init__(
-        self, robot: RobotSpec, scene: SceneSpec, *, num_envs: int = 1, threads: int | None = None, cameras: bool = False
+        self,
+        robot: RobotSpec,
+        scene: SceneSpec,
+        *,
+        num_envs: int = 1,
+        threads: int | None = None,
+        cameras: bool = False,
+        fidelity: Fidelity = "engine",
     ) -> None:
-        self.robot, self.num_envs, self.device = robot, num_envs, torch.device("cpu")
-        self.control_dt = 1.0 / robot.control_rate
-        self.substeps = round(self.control_dt / TIMESTEP)
-        self.scene = scene
-        self.model = build_model(robot, scene)
+        super().__init__(robot, scene, num_envs=num_envs, device=torch.device("cpu"), fidelity=fidelity)
         self.models = [copy.copy(self.model) for _ in range(num_envs)]
         self.datas = [mujoco.MjData(model) for model in self.models]
-        self._layout = SensorLayout(self.model, robot, scene)
-        self._chain = Chain(robot)
-        self._rot_ref = reference_rotation(robot)
-        self._low, self._high = (torch.tensor(corner) for corner in (robot.workspace_low, robot.workspace_high))
-        self._has_gripper = scene.locked_opening is None
-        threads = min(threads or os.cpu_count() or 1, num_envs)
+        self._law = None
+        if fidelity == "law":
+            from envs.worlds.law import LawDrive
+
+            self._law = LawDrive(robot, self.models, self.datas)
+        threads = min(threads or (1 if self._law else os.cpu_count() or 1), num_envs)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._shares = np.array_split(np.arange(num_envs), threads)
         self._sensors = np.zeros((num_envs, self.model.nsensordata))
-        self._ctrl = np.zeros((num_envs, self.model.nu))
         self._rig = CameraRig(self.model, scene.cameras) if cameras and scene.cameras else None
-        self._target_pos = torch.zeros(num_envs, 3)
-        self._target_rot = torch.eye(3).repeat(num_envs, 1, 1)
-        self._target_width = torch.zeros(num_envs, 1)
-        self._time = torch.zeros(num_envs, 1)
-        self._fixtures = {item.name: Pose(torch.zeros(num_envs, 3), torch.eye(3).repeat(num_envs, 1, 1))
-                          for item in scene.objects if item.calibrated}  # fmt: skip
-        names = set(self._layout.provides) | {"time", "target_pos", "target_rot", "gripper_target"}
-        names |= {f"fixture.{name}.{part}" for name in self._fixtures for part in ("pos", "rot")}
-        names |= {f"camera.{camera.name}.rgb" for camera in scene.cameras} if self._rig else set()
-        self.provides = frozenset(names)
-
-    def reset(self, mask: torch.Tensor, start: Start) -> Reading:
-        """Start the worlds in ``mask`` from ``start``; see :class:`robo_rl.contracts.World`.
-
-        Raises:
-            UserError: if the arm cannot reach a start pose.
-        """
-        rows = torch.nonzero(mask).flatten().tolist()
-        if rows:
-            joints = self._solve(start)
-            for k, i in enumerate(rows):
-                self._place(i, k, joints[k], start)
-            self._seed_targets(mask, start)
-            ctrl = self._to_ctrl(self._target_pos, self._target_rot, self._target_width)
-            for i in rows:
-                self.datas[i].ctrl[:] = ctrl[i]
-                mujoco.mj_forward(self.models[i], self.datas[i])
-                self._sensors[i] = self.datas[i].sensordata
-        return self._reading()
-
-    def step(self, command: Command) -> Reading:
-        """Pursue ``command`` for one control period; see :class:`robo_rl.contracts.World`."""
-        pos = torch.clamp(command.pos, self._low, self._high)
-        ctrl = self._to_ctrl(pos, command.rot, command.gripper)
-        if not np.isfinite(ctrl).all():
-            bad = np.nonzero(~np.isfinite(ctrl).all(axis=1))[0].tolist()
-            raise InvalidAction(f"command of env {bad} is not finite; it was not carried out")
-        self._target_pos, self._target_rot, self._target_width = pos, command.rot, command.gripper
-        self._ctrl = ctrl
-        if self._pool is None:
-            self._advance(self._shares[0])
-        else:
-            list(self._pool.map(self._advance, self._shares))
-        self._time = self._time + self.control_dt
-        return self._reading()
+        if self._rig:
+            self.provides |= {f"camera.{camera.name}.rgb" for camera in scene.cameras}
 
     def close(self) -> None:
         """Stop the threads and free the renderer."""
@@ -107,24 +70,11 @@ class MujocoWorld:
         if self._rig is not None:
             self._rig.close()
 
-    def _advance(self, share: np.ndarray) -> None:
-        for i in share:
-            data = self.datas[i]
-            data.ctrl[:] = self._ctrl[i]
-            mujoco.mj_step(self.models[i], data, self.substeps)
-            self._sensors[i] = data.sensordata
+    def _place(self, rows: torch.Tensor, joints: np.ndarray, start: Start) -> None:
+        for k, i in enumerate(rows.tolist()):
+            self._place_one(self.models[i], self.datas[i], k, joints[k], start)
 
-    def _solve(self, start: Start) -> np.ndarray:
-        """Joint positions (n, dof) that put the tool where ``start`` wants it."""
-        pos, rot = start.tool.pos.double().numpy(), start.tool.rot.double().numpy()
-        joints, reached = self._chain.inverse(pos, rot, np.broadcast_to(np.asarray(self.robot.home), (len(pos), self.robot.dof)))
-        if not reached.all():
-            k = int(np.nonzero(~reached)[0][0])
-            raise UserError(f"start.tool: {self.robot.name} cannot reach {np.round(pos[k], 3).tolist()} m with the given orientation")
-        return joints
-
-    def _place(self, i: int, k: int, joints: np.ndarray, start: Start) -> None:
-        model, data = self.models[i], self.datas[i]
+    def _place_one(self, model: mujoco.MjModel, data: mujoco.MjData, k: int, joints: np.ndarray, start: Start) -> None:
         mujoco.mj_resetData(model, data)
         dof = self.robot.dof
         data.qpos[:dof] = joints
@@ -143,35 +93,52 @@ class MujocoWorld:
                 body = model.body(item.name)
                 body.pos[:], body.quat[:] = pos, quat
 
-    def _seed_targets(self, mask: torch.Tensor, start: Start) -> None:
-        def put(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-            fresh = old.clone()
-            fresh[mask] = new.to(old.dtype)
-            return fresh
+    def _settle(self, rows: torch.Tensor, target: Command) -> None:
+        self._aim(target)
+        for i in rows.tolist():
+            self._push_ctrl(i)
+            mujoco.mj_forward(self.models[i], self.datas[i])
+            if self._law is not None:
+                self._law.reset(i)
+                mujoco.mj_forward(self.models[i], self.datas[i])
+            self._sensors[i] = self.datas[i].sensordata
 
-        self._target_pos, self._target_rot = put(self._target_pos, start.tool.pos), put(self._target_rot, start.tool.rot)
-        self._target_width = put(self._target_width, start.gripper_width)
-        self._time = put(self._time, torch.zeros(len(start), 1))
-        for name, old in self._fixtures.items():
-            claimed = start.fixtures.get(name, start.objects.get(name))
-            if claimed is None:
-                raise UserError(f"start.fixtures: no pose is claimed for the calibrated object {name!r}")
-            self._fixtures[name] = Pose(put(old.pos, claimed.pos), put(old.rot, claimed.rot))
+    def _advance(self, target: Command) -> None:
+        self._aim(target)
+        if self._pool is None:
+            self._advance_share(self._shares[0])
+        else:
+            list(self._pool.map(self._advance_share, self._shares))
 
-    def _to_ctrl(self, pos: torch.Tensor, rot: torch.Tensor, width: torch.Tensor) -> np.ndarray:
-        """Actuator commands (B, nu): the target in the frame of the tool's spring, and the opening."""
-        parts = [pos.numpy() @ self._rot_ref, geometry.log(self._rot_ref.T @ rot.numpy())]
+    def _aim(self, target: Command) -> None:
+        """Keep the target as the copies take it."""
+        self._width = target.gripper.numpy()
+        if self._law is not None:
+            self._pos, self._rot = target.pos.double().numpy(), target.rot.double().numpy()
+        else:
+            self._pos, self._quat = target.pos.numpy(), geometry.to_quat_wxyz(target.rot.numpy())
+
+    def _push_ctrl(self, i: int) -> None:
+        """Hand the target to the actuators of copy ``i``."""
+        data = self.datas[i]
+        if self._law is None:
+            data.ctrl[:3] = self._pos[i]
+            data.mocap_quat[0] = self._quat[i]
         if self._has_gripper:
-            parts.append(width.numpy())
-        return np.concatenate(parts, axis=1)
+            data.ctrl[-1] = self._width[i, 0]
 
-    def _reading(self) -> Reading:
-        values = self._layout.read(torch.from_numpy(self._sensors).float())
-        values |= {
-            "time": self._time, "target_pos": self._target_pos, "target_rot": self._target_rot, "gripper_target": self._target_width,
-        }  # fmt: skip
-        for name, pose in self._fixtures.items():
-            values[f"fixture.{name}.pos"], values[f"fixture.{name}.rot"] = pose.pos, pose.rot
-        if self._rig is not None:
-            values |= self._rig.read(self.datas)
-        return Reading(values)
+    def _advance_share(self, share: np.ndarray) -> None:
+        for i in share:
+            self._push_ctrl(i)
+            if self._law is None:
+                mujoco.mj_step(self.models[i], self.datas[i], self.substeps)
+        if self._law is not None:
+            self._law.run(share, self._pos[share], self._rot[share], self.substeps)
+        for i in share:
+            self._sensors[i] = self.datas[i].sensordata
+
+    def _sensordata(self) -> torch.Tensor:
+        return torch.from_numpy(self._sensors).float()
+
+    def _images(self) -> dict[str, torch.Tensor]:
+        return self._rig.read(self.datas) if self._rig is not None else {}

@@ -63,8 +63,8 @@ class RayRenderer:
             raise ValueError(f"the model has no camera {camera!r}")
         self._data, self._camera = data, int(index)
 
-    def render(self) -> np.ndarray:
-        """Return the picture, (height, width, 3) uint8."""
+    def render(self, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the picture, (height, width, 3) uint8, in ``out`` if that is given."""
         if self._data is None:
             raise ValueError("call update_scene before render")
         rotation = self._data.cam_xmat[self._camera].reshape(3, 3)
@@ -80,7 +80,11 @@ class RayRenderer:
 
         n = self._samples
         colour = colour.reshape(self.height, n, self.width, n, 3).mean(axis=(1, 3))
-        return np.clip(colour * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        picture = np.clip(colour * 255.0 + 0.5, 0, 255).astype(np.uint8)
+        if out is None:
+            return picture
+        out[:] = picture
+        return out
 
     def close(self) -> None:
         """Forget the scene; nothing else is held."""

@@ -11,7 +11,9 @@ import torch
 from robo_rl.contracts import CameraSpec
 from robo_rl.errors import UserError
 
-_REMEDY = "install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `robo-rl doctor` tells more"
+_REMEDY = (
+    "install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `robo-rl doctor` tells more"
+)
 
 
 def make_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
