@@ -43,6 +43,8 @@ class ToolDelta:
         rotation_axes: axes of ``frame`` that the action turns about, ascending.
         frame: axes that deltas are expressed in: the tool's (of the previous target) or the base's.
         gripper: whether the last entry is the opening: -1 closed, +1 open at ``max_width``.
+        switch: whether that entry is a switch instead: below -0.5 it closes, above 0.5 it opens, between them the
+            gripper stays as it was told before, so that noise does not let go of what is held.
         max_width: opening of the gripper at +1, m.
     """
 
@@ -52,6 +54,7 @@ class ToolDelta:
     frame: Literal["tool", "base"] = "base"
     gripper: bool = False
     max_width: float = 0.0
+    switch: bool = False
 
     def __post_init__(self) -> None:
         if not self.translation > 0.0:
@@ -92,7 +95,13 @@ class ToolDelta:
             turn = geometry.exp(self._rotvec(action))
             new_rot = rot @ turn if in_tool else turn @ rot
         if self.gripper:
-            gripper = (action[..., -1:] + 1.0) * (0.5 * self.max_width)
+            entry = action[..., -1:]
+            wanted = (entry + 1.0) * (0.5 * self.max_width)
+            if self.switch:
+                xp = array_namespace(action)
+                ends = xp.where(entry > 0.0, xp.full_like(entry, self.max_width), xp.zeros_like(entry))
+                wanted = xp.where(xp.abs(entry) > 0.5, ends, gripper)
+            gripper = wanted
         return new_pos, new_rot, gripper
 
     def invert(
@@ -116,7 +125,10 @@ class ToolDelta:
                 rotvec = xp.concat([rotvec[..., i : i + 1] for i in self.rotation_axes], axis=-1)
             parts.append(rotvec * (1.0 / self.rotation))
         if self.gripper:
-            parts.append(new_gripper * (2.0 / self.max_width) - 1.0)
+            entry = new_gripper * (2.0 / self.max_width) - 1.0
+            if self.switch:
+                entry = xp.where(new_gripper == gripper, xp.zeros_like(entry), xp.sign(entry))
+            parts.append(entry)
         return xp.concat(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def _rotvec(self, action: Array) -> Array:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -25,6 +27,19 @@ class ToolTask(Task):
     """The arm."""
     horizon: int = 80
     """Control steps after which an episode is truncated."""
+
+    training_defaults: ClassVar[Mapping[str, object]] = {
+        "agent.critics": 2,
+        "agent.initial_temperature": 0.01,
+        "agent.q_bounds": (0.0, 1.0),
+        "discount": 0.98,
+        "n_step": 3,
+        "utd": 4.0,
+        "warmup_steps": 200,
+        "steps": 40_000,
+        "eval_every": 1_000,
+    }
+    """Settings of ``robo-rl train`` that suit a sparse reward in [0, 1] and episodes of some tens of steps."""
 
     @property
     @abstractmethod

@@ -37,8 +37,9 @@ class PickCube(ToolTask):
     def tool_delta(self) -> ToolDelta:
         """Translation and turn about the vertical, in the base frame, and the gripper."""
         return ToolDelta(
-            translation=0.025, rotation=0.2, rotation_axes=(2,), gripper=True, max_width=self.robot.gripper.max_width
-        )
+            translation=0.025, rotation=0.2, rotation_axes=(2,), gripper=True,
+            max_width=self.robot.gripper.max_width, switch=True,
+        )  # fmt: skip
 
     def scene(self) -> SceneSpec:
         """A cube on the table; one camera in front, one on the hand."""
