@@ -80,6 +80,15 @@ def test_more_samples_smooth_the_edge_and_keep_the_rest(scene):
     assert len(np.unique(smooth.reshape(-1, 3), axis=0)) > len(np.unique(plain.reshape(-1, 3), axis=0))
 
 
+def test_a_picture_can_be_put_where_it_is_wanted(scene):
+    model, data = scene
+    renderer = RayRenderer(model, height=20, width=30)
+    renderer.update_scene(data, camera=0)
+    wanted = np.zeros((20, 30, 3), np.uint8)
+    assert renderer.render(out=wanted) is wanted
+    np.testing.assert_array_equal(wanted, renderer.render())
+
+
 def test_an_unknown_camera_is_refused(scene):
     model, data = scene
     renderer = RayRenderer(model, 10, 10)
