@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import mujoco
+import numpy as np
 import pytest
 
+from controllers.state import ArmState
 from robo_rl.contracts import Gripper, Impedance, Link, RobotSpec
 
 SMALL = RobotSpec(
@@ -80,6 +83,56 @@ def arm_mjcf(spec: RobotSpec, extra: str = "", tool: str = "", timestep: float =
         f'<option timestep="{timestep}" integrator="implicitfast" cone="elliptic"/>'
         f"<worldbody>{extra}{body}</worldbody><actuator>{motors}</actuator></mujoco>"
     )
+
+
+class SimulatedArm:
+    """An arm in MuJoCo that stands at its home posture and is driven by torques.
+
+    Attributes:
+        model: its model.
+        data: its data.
+        jacobian: (6, n) of the tool centre point at the last :meth:`states` yielded.
+    """
+
+    def __init__(self, spec: RobotSpec, mjcf: str) -> None:
+        self.model = mujoco.MjModel.from_xml_string(mjcf)
+        self.data = mujoco.MjData(self.model)
+        self.data.qpos[:] = spec.home
+        mujoco.mj_forward(self.model, self.data)
+        self.jacobian = np.zeros((6, spec.dof))
+        self._site = self.model.site("tcp").id
+
+    def states(self, steps: int) -> Iterator[ArmState]:
+        """Yield the state, then step with what was written to ``data.ctrl``, ``steps`` times."""
+        for _ in range(steps):
+            yield self.state()
+            mujoco.mj_step(self.model, self.data)
+
+    def state(self) -> ArmState:
+        """The state as a robot node would read it."""
+        data, site = self.data, self._site
+        mujoco.mj_jacSite(self.model, data, self.jacobian[:3], self.jacobian[3:], site)
+        rot = data.site_xmat[site].reshape(3, 3)
+        return ArmState(data.qpos, data.qvel, self.jacobian, data.site_xpos[site], rot, data.qfrc_bias)
+
+    def contact_force(self) -> float:
+        """Sum of the normal forces of all contacts, N."""
+        wrench, total = np.zeros(6), 0.0
+        for i in range(self.data.ncon):
+            mujoco.mj_contactForce(self.model, self.data, i, wrench)
+            total += wrench[0]
+        return total
+
+    def mass_matrix(self) -> np.ndarray:
+        """(n, n), rotor inertias included."""
+        mass = np.zeros((self.model.nv, self.model.nv))
+        mujoco.mj_fullM(self.model, self.data, mass)
+        return mass
+
+
+@pytest.fixture(scope="session")
+def simulate() -> Callable[[RobotSpec, str], SimulatedArm]:
+    return SimulatedArm
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers.kinematics import Chain
@@ -16,6 +16,8 @@ from controllers.reference import pose_error
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
 from robo_rl.robots import robot, robot_names
+
+examples = settings(max_examples=50, deadline=None)
 
 
 @pytest.fixture(params=["small", *robot_names()])
@@ -60,6 +62,7 @@ def test_hand_worked_pose() -> None:
     np.testing.assert_allclose(rot[:, 2], [0, 0, -1], atol=1e-9)
 
 
+@examples
 @given(seed=st.integers(0, 2**31), batch=st.sampled_from([(), (1,), (3,), (2, 2)]))
 def test_numpy_and_torch_agree(seed: int, batch: tuple[int, ...]) -> None:
     spec = robot("panda")

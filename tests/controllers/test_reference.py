@@ -7,13 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from controllers.reference import ToolDelta, leash, pose_error
 from robo_rl import geometry
 from robo_rl.errors import UserError
+
+examples = settings(max_examples=50, deadline=None)
 
 AXES = [(), (2,), (0, 1), (0, 2), (0, 1, 2)]
 unit = st.floats(-1, 1)
@@ -35,6 +37,7 @@ def deltas(draw: st.DrawFn) -> ToolDelta:
     )
 
 
+@examples
 @given(deltas(), vectors(7), vectors(3), vectors(3, 3.0), vectors(1, 0.08))
 def test_invert_undoes_apply(
     delta: ToolDelta, action: np.ndarray, pos: np.ndarray, w: np.ndarray, gripper: np.ndarray
@@ -44,6 +47,7 @@ def test_invert_undoes_apply(
     np.testing.assert_allclose(delta.invert(pos, rot, gripper, *target), action, atol=1e-11)
 
 
+@examples
 @given(deltas(), vectors(7), vectors(3), vectors(3, 3.0), st.sampled_from([(), (1,), (2,), (2, 1)]))
 def test_numpy_and_torch_agree(
     delta: ToolDelta, action: np.ndarray, pos: np.ndarray, w: np.ndarray, batch: tuple[int, ...]
@@ -61,6 +65,7 @@ def test_numpy_and_torch_agree(
             np.testing.assert_allclose(ours, theirs.numpy(), atol=tolerance, rtol=tolerance)
 
 
+@examples
 @given(st.sampled_from(AXES), st.sampled_from(["tool", "base"]), unit, vectors(3, 3.0, batch=1))
 def test_a_pure_y_action_moves_along_y_and_never_turns(
     axes: tuple[int, ...], frame: str, y: float, w: np.ndarray
@@ -73,6 +78,7 @@ def test_a_pure_y_action_moves_along_y_and_never_turns(
     np.testing.assert_allclose(pos, 0.02 * y * (rot[:, :, 1] if frame == "tool" else np.eye(3)[None, 1]), atol=1e-15)
 
 
+@examples
 @given(st.sampled_from(["tool", "base"]), vectors(3, 1.0, batch=1), vectors(3, 3.0, batch=1))
 def test_a_pure_rotation_never_moves_the_tool_centre_point(frame: str, turn: np.ndarray, w: np.ndarray) -> None:
     delta = ToolDelta(translation=0.02, rotation=0.1, rotation_axes=(0, 1, 2), frame=frame)
@@ -96,6 +102,17 @@ def test_hand_worked_targets() -> None:
     np.testing.assert_allclose(new_rot, [[0, 1, 0], [1, 0, 0], [0, 0, -1]], atol=1e-15)  # x axis along +y
     for a, width in ((-1.0, 0.0), (1.0, 0.08)):
         assert base.apply(np.array([0.0, 0, 0, 0, a]), pos, down, grip)[2][0] == pytest.approx(width, abs=1e-15)
+
+
+def test_a_switch_moves_the_gripper_only_when_it_is_thrown() -> None:
+    delta = ToolDelta(0.02, gripper=True, max_width=0.08, switch=True)
+    before = np.array([[0.03]] * 5)
+    action = np.array([[0, 0, 0, a] for a in (-1.0, -0.4, 0.0, 0.5, 0.6)])
+    args = np.zeros((5, 3)), np.broadcast_to(np.eye(3), (5, 3, 3)), before
+    after = delta.apply(action, *args)
+    np.testing.assert_allclose(after[2][:, 0], [0.0, 0.03, 0.03, 0.03, 0.08])
+    # The action that says the same with certainty.
+    np.testing.assert_allclose(delta.invert(*args, *after)[:, 3], [-1.0, 0.0, 0.0, 0.0, 1.0])
 
 
 def test_without_a_gripper_entry_the_opening_stays() -> None:
@@ -129,6 +146,7 @@ def test_senseless_scales_are_refused_by_name(fields: dict, named: str) -> None:
         ToolDelta(**fields)
 
 
+@examples
 @given(vectors(3), vectors(3, 3.1), vectors(3), vectors(3, 3.1), st.floats(1e-3, 0.1), st.floats(1e-2, 0.5))
 def test_leash_bounds_each_component_and_keeps_what_is_near(
     target_pos: np.ndarray, v: np.ndarray, pos: np.ndarray, w: np.ndarray, clip: float, rotational_clip: float
@@ -160,6 +178,7 @@ def test_leash_makes_a_drifted_rotation_orthonormal_again() -> None:
     np.testing.assert_allclose(rot, np.eye(3), atol=1e-12)
 
 
+@examples
 @given(vectors(3, 1.0, batch=1), st.floats(-1e-3, 1e-3), vectors(3, 3.0, batch=1))
 def test_near_half_a_turn_the_leash_still_pulls_about_the_right_axis(
     axis: np.ndarray, off: float, w: np.ndarray
@@ -172,6 +191,7 @@ def test_near_half_a_turn_the_leash_still_pulls_about_the_right_axis(
     np.testing.assert_allclose(pull, np.clip(sense * (math.pi - abs(off)) * axis, -0.05, 0.05), atol=1e-9)
 
 
+@examples
 @given(st.integers(0, 2**31))
 def test_leashed_targets_never_come_near_half_a_turn(seed: int) -> None:
     """Under the fastest commands, whether the tool follows or not, the error stays far from pi."""

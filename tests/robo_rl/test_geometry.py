@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from robo_rl import geometry
+
+examples = settings(max_examples=50, deadline=None)
 
 SQRT_HALF = math.sqrt(0.5)
 X90 = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -32,6 +34,7 @@ def rotvecs(draw: st.DrawFn) -> np.ndarray:
     return axis * np.array([[draw(angle)] for _ in range(n)])
 
 
+@examples
 @given(rotvecs())
 def test_exp_gives_proper_rotations(w: np.ndarray) -> None:
     rot = geometry.exp(w)
@@ -39,6 +42,7 @@ def test_exp_gives_proper_rotations(w: np.ndarray) -> None:
     np.testing.assert_allclose(np.linalg.det(rot), 1.0, atol=1e-14)
 
 
+@examples
 @given(rotvecs())
 def test_exp_matches_its_power_series(w: np.ndarray) -> None:
     hat = np.zeros((len(w), 3, 3))
@@ -51,6 +55,7 @@ def test_exp_matches_its_power_series(w: np.ndarray) -> None:
     np.testing.assert_allclose(geometry.exp(w), series, atol=1e-13)
 
 
+@examples
 @given(rotvecs())
 def test_log_undoes_exp(w: np.ndarray) -> None:
     back = geometry.log(geometry.exp(w))
@@ -62,24 +67,28 @@ def test_log_undoes_exp(w: np.ndarray) -> None:
     assert np.linalg.norm(back, axis=-1).max() <= math.pi + 1e-15
 
 
+@examples
 @given(rotvecs())
 def test_small_rotations_keep_their_relative_precision(w: np.ndarray) -> None:
     w = w * 1e-9
     np.testing.assert_allclose(geometry.log(geometry.exp(w)), w, rtol=1e-6, atol=1e-24)
 
 
+@examples
 @given(rotvecs())
 def test_exp_undoes_log_at_every_angle(w: np.ndarray) -> None:
     rot = geometry.exp(w)
     np.testing.assert_allclose(geometry.exp(geometry.log(rot)), rot, atol=3e-15)
 
 
+@examples
 @given(rotvecs(), st.floats(-3, 3), st.floats(-3, 3))
 def test_rotations_about_one_axis_add_and_invert(w: np.ndarray, a: float, b: float) -> None:
     np.testing.assert_allclose(geometry.exp(a * w) @ geometry.exp(b * w), geometry.exp((a + b) * w), atol=1e-14)
     np.testing.assert_allclose(geometry.exp(-w), geometry.transpose(geometry.exp(w)), atol=1e-15)
 
 
+@examples
 @given(rotvecs(), rotvecs())
 def test_conjugation_turns_the_rotation_vector(v: np.ndarray, w: np.ndarray) -> None:
     turn = geometry.exp(v[:1])
@@ -87,6 +96,7 @@ def test_conjugation_turns_the_rotation_vector(v: np.ndarray, w: np.ndarray) -> 
     np.testing.assert_allclose(conjugate, geometry.exp(geometry.rotate(turn, w)), atol=1e-14)
 
 
+@examples
 @given(rotvecs())
 def test_distance_is_the_angle_between(w: np.ndarray) -> None:
     base = geometry.exp(w[:1])
@@ -99,6 +109,7 @@ def test_distance_is_the_angle_between(w: np.ndarray) -> None:
     )
 
 
+@examples
 @given(rotvecs())
 def test_quaternions_round_trip_and_double_cover(w: np.ndarray) -> None:
     rot = geometry.exp(w)
@@ -157,6 +168,7 @@ def test_cross_rotate_and_yaw_by_hand() -> None:
     np.testing.assert_allclose(geometry.yaw(np.array([math.pi / 2])), Z90[None], atol=1e-15)
 
 
+@examples
 @given(rotvecs(), st.sampled_from([(), (1,), (1, 1), (2,), (2, 3)]))
 def test_numpy_and_torch_agree_in_every_batch_shape(w: np.ndarray, batch: tuple[int, ...]) -> None:
     # Not at pi, where the sign of a rotation vector hangs on the last bit.
@@ -182,6 +194,7 @@ def test_numpy_and_torch_agree_in_every_batch_shape(w: np.ndarray, batch: tuple[
             np.testing.assert_allclose(ours, theirs.numpy(), atol=tolerance)
 
 
+@examples
 @given(rotvecs())
 def test_a_single_rotation_gives_what_a_batch_gives(w: np.ndarray) -> None:
     rot = geometry.exp(np.concatenate([w, w]))
