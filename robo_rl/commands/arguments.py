@@ -15,7 +15,7 @@ from robo_rl.errors import UserError
 
 T = TypeVar("T")
 
-_BOX = "╭╮╰╯│─"
+_BOX = "╭╮╰╯│─ "
 
 
 def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, default: T | None = None) -> T:
@@ -60,7 +60,7 @@ def first_sentence(text: str) -> str:
     """Return what tyro says in its box up to the first rule or empty line, as one line."""
     lines: list[str] = []
     for line in text.splitlines():
-        words = line.strip().strip(_BOX).strip()
+        words = line.strip(_BOX)
         if line.lstrip().startswith("╭"):
             continue
         if not words and lines:

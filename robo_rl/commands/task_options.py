@@ -11,14 +11,16 @@ import textwrap
 import types
 import typing
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from robo_rl.errors import UserError, unknown_name
-from robo_rl.training.config import TrainConfig, from_json
+from robo_rl.training.config import from_json
 
 _NOT_OPTIONS = frozenset({"robot", "name"})  # The robot has an option of its own.
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +54,16 @@ def options_of(task: type) -> type:
     return dataclasses.make_dataclass(f"{task.__name__}Options", columns, frozen=True)
 
 
-def with_task_options(options: type, chosen: Any) -> type[TrainConfig]:
-    """Return the training configuration with the task's options beside it, as ``--task.FIELD``.
+def with_task_options(base: type[T], options: type, chosen: Any) -> type[T]:
+    """Return the arguments of a command with the task's options beside them, as ``--task.FIELD``.
 
     Args:
+        base: a frozen dataclass, the arguments; what it has as ``task_options`` is replaced.
         options: from :func:`options_of`.
         chosen: an instance of it, the values where nothing is given.
     """
     field = ("task_options", _annotated(options, name="task"), dataclasses.field(default=chosen))
-    return dataclasses.make_dataclass("TrainArguments", [field], bases=(TrainConfig,), frozen=True)
+    return dataclasses.make_dataclass(base.__name__, [field], bases=(base,), frozen=True)
 
 
 def read_options(options: type, values: Mapping[str, Any], *, where: str) -> Any:

@@ -19,12 +19,14 @@ from robo_rl.training.run_folder import RunFolder, read_json
 _PROG = "robo-rl train"
 _DESCRIPTION = """Train a policy.
 
-robo-rl train TASK            train on a task; `robo-rl tasks` lists them
-robo-rl train gym:ID          train on a Gymnasium environment
-robo-rl train --resume RUN    go on with a run; only what ends or watches it may be set anew
-robo-rl train TASK --config RUN/config.json    take the settings of another run
+`robo-rl train TASK` trains on a task (`robo-rl tasks` lists them), `robo-rl train gym:ID` on a Gymnasium environment.
 
-`robo-rl train TASK --help` also lists the options of the task. It ends with one JSON line, also in RUN/summary.json."""
+`robo-rl train --resume RUN` goes on with a run; only what ends or watches it may be set anew.
+
+`robo-rl train TASK --config RUN/config.json` takes the settings of another run.
+
+`robo-rl train TASK --help` lists the options of the task too. Training ends with one JSON line, also in
+RUN/summary.json."""
 
 # What may be set anew on resuming: it changes when training ends and how it is watched, not what is learned from what.
 _MAY_CHANGE = frozenset(
@@ -41,10 +43,13 @@ def main(args: Sequence[str]) -> int:
             from robo_rl import threads
 
             threads.configure(config.threads)
+        from robo_rl.data.episodes import load_episodes
         from robo_rl.training.session import train
 
         # The environment is tried before the folder is made: a wrong name or option leaves nothing behind.
         if run is None:
+            if config.demo_path is not None and config.demos:
+                load_episodes(config.demo_path)
             make_environment(config, 1, config.seed).close()
             run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
         else:
@@ -76,7 +81,7 @@ def _request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
             raise UserError(
                 "which task? robo-rl train TASK [options]; `robo-rl tasks` lists them, gym:ID is Gymnasium's"
             )
-        task, args = base.task, [base.task, *args]
+        task = base.task
     if base is None:
         base = with_settings(TrainConfig(task), training_defaults(task), where=f"training_defaults of {task}")
     elif base.task != task:
@@ -93,7 +98,7 @@ def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
     task = _task_name(args)
     if task is not None and task != old.task:
         raise UserError(f"run {run.path} is of task {old.task!r}, not {task!r}")
-    config = _with_options(args if task is not None else [old.task, *args], old)
+    config = _with_options(args, old)
     for name, (was, now) in differences(old, config).items():
         if name not in _MAY_CHANGE:
             raise UserError(f"{name}: a resumed run cannot change it from {was!r} to {now!r}; start a new one")
@@ -101,11 +106,13 @@ def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
 
 
 def _with_options(args: list[str], base: TrainConfig) -> TrainConfig:
-    """Read the options, those of the task among them, on top of ``base``."""
+    """Read the options, those of the task among them, on top of ``base``; the task itself is known by now."""
+    if base.task in args:
+        args = [word for i, word in enumerate(args) if i != args.index(base.task)]
     options = options_type(base.task)
-    kind = with_task_options(options, read_options(options, base.task_options, where="task_options"))
+    kind = with_task_options(TrainConfig, options, read_options(options, base.task_options, where="task_options"))
     values = {f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.name != "task_options"}
-    parsed = parse(kind, args, prog=_PROG, description=_DESCRIPTION, default=kind(**values))
+    parsed = parse(kind, args, prog=f"{_PROG} {base.task}", description=_DESCRIPTION, default=kind(**values))
     chosen = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(TrainConfig)}
     return TrainConfig(**{**chosen, "task_options": to_json(parsed.task_options)})
 

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import tyro
 
@@ -36,7 +36,7 @@ _POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
 class TrainConfig:
     """How to train a policy."""
 
-    task: tyro.conf.Positional[str]
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
     """Name of a task, dotted path of one (package.module:Class), or gym:ID for a Gymnasium environment."""
 
     robot: str = "panda"
@@ -136,7 +136,7 @@ class TrainConfig:
     """Folder that the run folder is made in."""
 
     task_options: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the task that differ from its own, set by ``--task.FIELD``."""
+    """Fields of the task."""
 
     def __post_init__(self) -> None:
         at_least = {"seed": 0, "demos": 0, "hindsight_k": 0, "warmup_steps": 0, "video_episodes": 0}

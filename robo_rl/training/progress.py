@@ -55,7 +55,7 @@ class TrainingProgress:
         self._stream = sys.stderr if stream is None else stream
         self._rates = Rates()
         self._bar: Progress | None = None
-        self._last_plain = -_PLAIN_PERIOD
+        self._last_plain = time.monotonic()
 
     def __enter__(self) -> TrainingProgress:
         if self._stream.isatty():

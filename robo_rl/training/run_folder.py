@@ -86,7 +86,7 @@ class RunFolder:
                 raise UserError(f"{path} is not a run folder: it holds no config.json")
             from robo_rl.errors import unknown_name
 
-            raise unknown_name(f"run in {path.parent}", path.name, runs[-8:])
+            raise unknown_name("run", path.name, runs[-8:])
         return cls(path)
 
     @property

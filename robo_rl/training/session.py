@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from robo_rl.agents.sac import SAC
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
-from robo_rl.replay.mixing import MixedReplay
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
@@ -46,24 +46,23 @@ def train(
         StorageError: if something could not be stored; what was finished before is intact.
     """
     started = time.monotonic()
-    env = make_env(config.num_envs, config.seed)
-    evaluation_env = make_env(config.eval_envs, config.seed)
-    try:
-        with TrainingProgress(config.steps) as progress:
-            demos = provide_demonstrations(config, run, make_env, progress, should_stop)
-            trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop)
-            checkpoint = load_checkpoint(run.checkpoints, "latest")
-            run.rewind(0 if checkpoint is None else checkpoint.env_steps)
-            if checkpoint is not None:
-                trainer.resume(checkpoint)
-                progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
-            setup_seconds = time.monotonic() - started
-            reason = "interrupted" if should_stop() else trainer.train()
-            return _finish(trainer, demos, setup_seconds, reason)
-    finally:
-        run.close()
-        env.close()
-        evaluation_env.close()
+    with ExitStack() as opened:
+        opened.callback(run.close)
+        env = make_env(config.num_envs, config.seed)
+        opened.callback(env.close)
+        evaluation_env = make_env(config.eval_envs, config.seed)
+        opened.callback(evaluation_env.close)
+        progress = opened.enter_context(TrainingProgress(config.steps))
+        demos = provide_demonstrations(config, run, make_env, progress, should_stop)
+        trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop)
+        checkpoint = load_checkpoint(run.checkpoints, "latest")
+        run.rewind(0 if checkpoint is None else checkpoint.env_steps)
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+            progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
+        setup_seconds = time.monotonic() - started
+        reason = "interrupted" if should_stop() else trainer.train()
+        return _finish(trainer, demos, setup_seconds, reason)
 
 
 def _make_trainer(
@@ -83,8 +82,7 @@ def _make_trainer(
     memory = make_memory(config, env, budget)
     progress.say(f"memory: {memory.describe()}")
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
-    source = MixedReplay(memory, demos.buffer, config.demo_ratio)
-    return Trainer(config, run, env, evaluation_env, agent, memory, source, progress, should_stop)
+    return Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop)
 
 
 def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:

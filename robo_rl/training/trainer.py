@@ -6,14 +6,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from robo_rl.agents.sac import SAC
-from robo_rl.contracts.learning import Batch, BatchedEnv, Step
+from robo_rl.contracts.learning import BatchedEnv, Step
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.replay.mixing import MixedReplay
 from robo_rl.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.evaluation import EvaluationResult, evaluate
@@ -33,14 +34,6 @@ _REFRESH = 0.5  # seconds between refreshes of the progress bar
 StopReason = Literal["target", "steps", "time", "interrupted"]
 
 
-class Source(Protocol):
-    """Where batches come from: memory and demonstrations mixed."""
-
-    def sample(self, batch_size: int, parts: int = 1) -> Batch:
-        """Draw ``parts`` mini-batches, one after the other."""
-        ...
-
-
 class Trainer:
     """Trains one agent in one environment, and can be resumed from any of its checkpoints.
 
@@ -53,12 +46,12 @@ class Trainer:
         evaluation_env: to evaluate in.
         agent: that learns.
         memory: that experience is added to.
-        source: that batches are drawn from; draws from ``memory`` among others.
+        demonstrations: that part of each batch is drawn from, None for none.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
 
     Example:
-        >>> trainer = Trainer(config, run, env, evaluation_env, agent, memory, source, progress)   # doctest: +SKIP
+        >>> trainer = Trainer(config, run, env, evaluation_env, agent, memory, None, progress)   # doctest: +SKIP
         >>> reason = trainer.train()                                                               # doctest: +SKIP
     """
 
@@ -70,12 +63,13 @@ class Trainer:
         evaluation_env: BatchedEnv,
         agent: SAC,
         memory: ReplayBuffer,
-        source: Source,
+        demonstrations: ReplayBuffer | None,
         progress: TrainingProgress,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
-        self.agent, self.memory, self.source = agent, memory, source
+        self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
+        self.source = MixedReplay(memory, demonstrations, config.demo_ratio)
         self.progress, self.should_stop = progress, should_stop
         self.env_steps = 0
         self.updates = 0
@@ -145,6 +139,8 @@ class Trainer:
             "replay": self.memory.state_dict(),
             "random": {"torch": torch.get_rng_state(), "warmup": self._warmup.get_state()},
         }
+        if self.demonstrations is not None:
+            parts["demonstrations"] = self.demonstrations.state_dict()
         return save_checkpoint(self.run.checkpoints, "latest", parts, self._state())
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -160,6 +156,8 @@ class Trainer:
         self.agent.load_state_dict(checkpoint.tensors("agent"))
         self.memory.load_state_dict(checkpoint.tensors("replay"))
         self.memory.break_stream()
+        if self.demonstrations is not None:
+            self.demonstrations.load_state_dict(checkpoint.tensors("demonstrations"))
         random = checkpoint.tensors("random")
         torch.set_rng_state(random["torch"])
         self._warmup.set_state(random["warmup"])
