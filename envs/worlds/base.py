@@ -136,7 +136,8 @@ class SimulatedWorld(ABC):
             self._fixtures[name] = Pose(put(old.pos, claimed.pos), put(old.rot, claimed.rot))
 
     def _reading(self) -> Reading:
-        values = self._layout.read(self._sensordata())
+        # torch.as_tensor shares the memory of NumPy's arrays.
+        values = {name: torch.as_tensor(value) for name, value in self._layout.read(self._sensordata()).items()}
         target = self._target
         values |= {
             "time": self._time, "target_pos": target.pos, "target_rot": target.rot, "gripper_target": target.gripper,
@@ -162,8 +163,8 @@ class SimulatedWorld(ABC):
         """Pursue ``target`` for one control period."""
 
     @abstractmethod
-    def _sensordata(self) -> torch.Tensor:
-        """Sensors of all worlds (B, n) float32, in memory that later steps leave alone."""
+    def _sensordata(self) -> Any:
+        """Sensors of all worlds (B, n) float32, NumPy's or torch's, in memory that later steps leave alone."""
 
     @abstractmethod
     def close(self) -> None:

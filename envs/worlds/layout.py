@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 import torch
 
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec, SceneSpec
+
+Array = Any
 
 GRAVITY = 9.81
 
@@ -39,8 +43,11 @@ class SensorLayout:
         self._tracked = [item.name for item in scene.objects if item.tracked]
         self._locked = scene.locked_opening
         mass, com = payload(model)
-        self._weight = torch.tensor([0.0, 0.0, -GRAVITY * mass], device=device)
-        self._com = torch.tensor(com, dtype=torch.float32, device=device)
+        # The weight's wrench about the tool centre point is linear in the direction of gravity, seen from the tool.
+        weight = GRAVITY * mass * np.concatenate([np.eye(3), _hat(com).T], axis=1)
+        self._weight: Array = weight.astype(np.float32)
+        if torch.device(device).type != "cpu":
+            self._weight = torch.tensor(self._weight, device=device)
         names = {
             "joint_pos", "joint_vel", "tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque",
             "gripper_width",
@@ -49,12 +56,12 @@ class SensorLayout:
         names |= {f"tracked.{name}.{part}" for name in self._tracked for part in ("pos", "rot")}
         self.provides = frozenset(names)
 
-    def read(self, sensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the readings, by name, that are in ``sensors`` (B, nsensordata) float32."""
+    def read(self, sensors: Array) -> dict[str, Array]:
+        """Return the readings, by name, that are in ``sensors`` (B, nsensordata) float32, of NumPy or torch alike."""
         tcp_rot = self._rot(sensors, "tcp")
-        force = geometry.rotate(tcp_rot, sensors[:, self._columns["wrist_force"]])
-        torque = geometry.rotate(tcp_rot, sensors[:, self._columns["wrist_torque"]])
-        arm = geometry.rotate(tcp_rot, self._com.expand(sensors.shape[0], 3))
+        start = self._columns["wrist_force"].start  # force and torque stand one after the other
+        wrench = tcp_rot[:, 2] @ self._weight - sensors[:, start : start + 6]
+        wrench = wrench.reshape(-1, 2, 3) @ geometry.transpose(tcp_rot)
         reading = {
             "joint_pos": sensors[:, self._joint_pos],
             "joint_vel": sensors[:, self._joint_vel],
@@ -62,8 +69,8 @@ class SensorLayout:
             "tcp_rot": tcp_rot,
             "tcp_linvel": sensors[:, self._columns["tcp_linvel"]],
             "tcp_angvel": sensors[:, self._columns["tcp_angvel"]],
-            "tcp_force": -force - self._weight,
-            "tcp_torque": -torque - geometry.cross(arm, self._weight.expand_as(arm)),
+            "tcp_force": wrench[:, 0],
+            "tcp_torque": wrench[:, 1],
             "gripper_width": self._width(sensors),
         }
         for name in self._objects:
@@ -74,14 +81,20 @@ class SensorLayout:
                 reading[f"tracked.{name}.{part}"] = reading[f"object.{name}.{part}"]
         return reading
 
-    def _rot(self, sensors: torch.Tensor, name: str) -> torch.Tensor:
+    def _rot(self, sensors: Array, name: str) -> Array:
         start = self._columns[f"{name}.rot.x"].start  # the three axes stand one after the other: columns of the matrix
-        return sensors[:, start : start + 9].reshape(-1, 3, 3).transpose(1, 2)
+        return geometry.transpose(sensors[:, start : start + 9].reshape(-1, 3, 3))
 
-    def _width(self, sensors: torch.Tensor) -> torch.Tensor:
+    def _width(self, sensors: Array) -> Array:
         if self._locked is not None:
-            return sensors.new_full((sensors.shape[0], 1), self._locked)
-        return sensors[:, self._columns["finger_left.pos"]] + sensors[:, self._columns["finger_right.pos"]]
+            return 0.0 * sensors[:, :1] + self._locked
+        left, right = self._columns["finger_left.pos"], self._columns["finger_right.pos"]
+        return sensors[:, left] + sensors[:, right]
+
+
+def _hat(v: np.ndarray) -> np.ndarray:
+    """Matrix (3, 3) that crosses ``v`` (3,) with what it multiplies."""
+    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
 
 
 def payload(model: mujoco.MjModel) -> tuple[float, np.ndarray]:

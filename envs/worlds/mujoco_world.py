@@ -137,8 +137,8 @@ class MujocoWorld(SimulatedWorld):
         for i in share:
             self._sensors[i] = self.datas[i].sensordata
 
-    def _sensordata(self) -> torch.Tensor:
-        return torch.from_numpy(self._sensors).float()
+    def _sensordata(self) -> np.ndarray:
+        return self._sensors.astype(np.float32)
 
     def _images(self) -> dict[str, torch.Tensor]:
         return self._rig.read(self.datas) if self._rig is not None else {}
