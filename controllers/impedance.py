@@ -28,7 +28,7 @@ from array_api_compat import array_namespace
 
 from controllers.limits import fit_torque, limit_rate
 from controllers.reference import pose_error
-from controllers.state import ArmState, require_finite, require_finite_state
+from controllers.state import ArmState, require_finite
 from robo_rl import geometry
 from robo_rl.contracts.robot import Impedance, RobotSpec
 
@@ -115,7 +115,7 @@ class CartesianImpedance:
 
     def reset(self, state: ArmState) -> None:
         """Begin anew from ``state``, with the torque that holds the arm's own weight."""
-        require_finite_state(state)
+        _require_finite(state)
         xp = array_namespace(state.q)
         self._home, self._max_torque = geometry.constants(
             self._values, xp, state.q.dtype, getattr(state.q, "device", None)
@@ -131,8 +131,7 @@ class CartesianImpedance:
         """
         if self._previous is None:
             raise RuntimeError("call reset(state) before the first torque(state, target)")
-        require_finite_state(state)
-        require_finite(target_pos=target.pos, target_rot=target.rot)
+        _require_finite(state, target_pos=target.pos, target_rot=target.rot)
         torque = impedance_torque(
             self._gains, state, target.pos, target.rot, self._home, self._max_torque, self._previous, self._dt
         )
@@ -144,3 +143,15 @@ class CartesianImpedance:
 @lru_cache(maxsize=64)
 def _damping(xp: Any, dtype: Any, device: Any) -> Array:
     return geometry.constants((_SQUARED_DAMPING * np.eye(6),), xp, dtype, device)[0]
+
+
+def _require_finite(state: ArmState, **more: Array) -> None:
+    require_finite(
+        q=state.q,
+        dq=state.dq,
+        jacobian=state.jacobian,
+        tcp_pos=state.tcp_pos,
+        tcp_rot=state.tcp_rot,
+        bias=state.bias,
+        **more,
+    )

@@ -29,7 +29,7 @@ def fit_torque(effort: Array, load: Array, max_torque: Array) -> Array:
         max_torque: (n,), above 0.
     """
     xp = array_namespace(effort, load, max_torque)
-    load = xp.minimum(xp.maximum(load, -max_torque), max_torque)
+    load = load.clip(-max_torque, max_torque)
     needed = xp.abs(effort)
     room = max_torque - xp.sign(effort) * load
     # needed / room is 0/0 where a joint is at its limit and nothing is asked of it; that joint does not limit.

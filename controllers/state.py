@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from array_api_compat import array_namespace
+
 from robo_rl.errors import UserError
 
 Array = Any
@@ -74,26 +76,11 @@ def require_finite(**arrays: Array) -> None:
         NotFiniteError: naming the first one.
     """
     # A sum is finite only if every term is; one number crosses from the device.
-    if math.isfinite(float(sum(array.sum() for array in arrays.values()))):
+    xp = array_namespace(*arrays.values())
+    if math.isfinite(float(xp.concat([array.reshape(-1) for array in arrays.values()]).sum())):
         return
     for name, array in arrays.items():
         if not math.isfinite(float(array.sum())):
             raise NotFiniteError(
                 f"{name} is not finite; send finite numbers only, and check the sensor or policy they come from"
             )
-
-
-def require_finite_state(state: ArmState) -> None:
-    """Refuse a state that holds NaN or infinity.
-
-    Raises:
-        NotFiniteError: naming the field at fault.
-    """
-    require_finite(
-        q=state.q,
-        dq=state.dq,
-        jacobian=state.jacobian,
-        tcp_pos=state.tcp_pos,
-        tcp_rot=state.tcp_rot,
-        bias=state.bias,
-    )
