@@ -7,6 +7,7 @@ Ctrl-C, 143 for termination; a run stopped so has stored a checkpoint and can be
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -68,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print("robo-rl: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # ``robo-rl tasks | head``: nobody reads on.
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except SystemExit as end:  # tyro has printed a help text.
         return end.code if isinstance(end.code, int) else 0

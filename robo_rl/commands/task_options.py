@@ -62,8 +62,11 @@ def with_task_options(base: type[T], options: type, chosen: Any) -> type[T]:
         options: from :func:`options_of`.
         chosen: an instance of it, the values where nothing is given.
     """
-    field = ("task_options", _annotated(options, name="task"), dataclasses.field(default=chosen))
-    return dataclasses.make_dataclass(base.__name__, [field], bases=(base,), frozen=True)
+    fields = [
+        ("task", tyro.conf.Suppress[str], dataclasses.field(default="")),  # Known by now, or there were no options.
+        ("task_options", _annotated(options, name="task"), dataclasses.field(default=chosen)),
+    ]
+    return dataclasses.make_dataclass(base.__name__, fields, bases=(base,), frozen=True)
 
 
 def read_options(options: type, values: Mapping[str, Any], *, where: str) -> Any:

@@ -49,10 +49,10 @@ def described_tasks() -> dict[str, str]:
 
     The files are parsed, not imported: importing a task imports torch, which takes seconds.
     """
-    package = find_spec("envs.tasks")
+    package = find_spec("envs")  # Not envs.tasks: finding that would import envs.
     folders = [] if package is None else list(package.submodule_search_locations or [])
     found: dict[str, str] = {}
-    for file in sorted(file for folder in folders for file in Path(folder).glob("*.py")):
+    for file in sorted(file for folder in folders for file in Path(folder, "tasks").glob("*.py")):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ClassDef) and (name := _task_name(node)) is not None:
                 found[name] = (ast.get_docstring(node) or "").split("\n")[0]

@@ -43,14 +43,10 @@ def main(args: Sequence[str]) -> int:
             from robo_rl import threads
 
             threads.configure(config.threads)
-        from robo_rl.data.episodes import load_episodes
         from robo_rl.training.session import train
 
-        # The environment is tried before the folder is made: a wrong name or option leaves nothing behind.
         if run is None:
-            if config.demo_path is not None and config.demos:
-                load_episodes(config.demo_path)
-            make_environment(config, 1, config.seed).close()
+            _try_out(config)
             run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
         else:
             run.record_system(config.seed)
@@ -62,6 +58,20 @@ def main(args: Sequence[str]) -> int:
         )
         print(json.dumps(finite(summary)), flush=True)
         return interrupts.exit_code
+
+
+def _try_out(config: TrainConfig) -> None:
+    """Find out what does not fit before a run folder is made: a wrong name or setting leaves nothing behind."""
+    from robo_rl.data.episodes import load_episodes
+    from robo_rl.training.session import make_memory
+
+    if config.demo_path is not None and config.demos:
+        load_episodes(config.demo_path)
+    env = make_environment(config, 1, config.seed)
+    try:
+        make_memory(config, env, round(config.memory_budget_gb * 1e9))
+    finally:
+        env.close()
 
 
 def _request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
