@@ -38,7 +38,7 @@ _FIELDS: dict[str, type] = {
 }  # fmt: skip
 _MACHINE = ("processor", "cores", "memory_gb", "platform", "python")
 _TARGET = ("what", "wanted", "measured", "met")
-_DATE = re.compile(r"\b20\d\d-?[01]\d-?[0-3]\d\b")
+_DATE = re.compile(r"(?<![\d.])20\d\d(-?)(0[1-9]|1[0-2])\1(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
 def target(what: str, wanted: str, measured: Any, met: bool | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def carry_out(
         results: folder of the report.
         fresh: run anew what is done already.
     """
-    console = Console()
+    console = make_console()
     # Seed by seed, so that an early end leaves whole seeds.
     wanted = [study.job(arm, seed) for seed in seeds for arm in only or study.arms]
     whole = run_jobs(wanted, work, slots=jobs, fresh=fresh)
@@ -94,6 +95,11 @@ def summarise(arms: Mapping[str, str], found: Found) -> dict[str, dict[str, Any]
         for arm, title in arms.items()
         if arm in found
     }
+
+
+def make_console() -> Console:
+    """Return a console that is wide enough for the tables where the output is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def show_arms(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:

@@ -32,6 +32,7 @@ from benchmarks.peers import GYM_HIL, GymHil, PeerError, make_venv
 from benchmarks.rates import compare, interleave
 from benchmarks.report import RESULTS, load, make_report, save, target
 from benchmarks.setups import choose_egl
+from benchmarks.study import make_console, show_targets
 from robo_rl.errors import UserError
 from robo_rl.threads import configure
 
@@ -101,7 +102,7 @@ def measure_single(options: Options) -> dict[str, Any]:
         "env": stepping.steady_rate(env, options.seconds, options.seed),
     }
     world: Any = env.world
-    about = {"env": env_id, "substeps": world.substeps, "physics_dt": world.model.opt.timestep}
+    about = {"env_id": env_id, "substeps": world.substeps, "physics_dt": world.model.opt.timestep}
     return about | _against_gym_hil(options, measures, ours="gymnasium", pixels=False)
 
 
@@ -200,7 +201,7 @@ def main(options: Options) -> int:
     """Measure, merge with what other parts came to, and return the exit code."""
     configure(1)
     choose_egl()
-    console = Console()
+    console = make_console()
     path = options.results / "throughput.json"
     results = dict(load(path)["results"]) if path.exists() else {}
     for part in options.only:
@@ -220,8 +221,6 @@ def main(options: Options) -> int:
     )
     save(report, options.results)
     show(results, console)
-    from benchmarks.study import show_targets
-
     show_targets(targets, console)
     console.print(str(path))
     return 0

@@ -1,0 +1,121 @@
+"""The two studies of learning: what they run is what the command line knows, and what they promise is judged right."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import behaviour_cloning, fetch, learning, sb3_sac
+from benchmarks.study import Study, carry_out, summarise
+from robo_rl.commands.arguments import known_options
+from robo_rl.training.config import TrainConfig
+
+JOBS = [learning.make_job(learning.Options(), arm, 1) for arm in learning.ARMS]
+JOBS += [fetch.make_job(fetch.Options(), arm, 1) for arm in fetch.ARMS]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.arm)
+def test_every_option_that_is_given_exists(job):
+    kinds = {
+        "train": TrainConfig,
+        "benchmarks.sb3_sac": sb3_sac.Options,
+        "benchmarks.behaviour_cloning": behaviour_cloning.Options,
+    }
+    kind = next(kinds[word] for word in job.command if word in kinds)
+    default = TrainConfig("reach") if kind is TrainConfig else None
+    given = {word for word in job.command if word.startswith("--")}
+    assert given <= set(known_options(kind, default))
+    assert job.command[job.command.index("--seed") + 1] == "1"
+
+
+def outcome(seed, rate, *, seconds=600.0, steps=10_000, curve=()):
+    from benchmarks.outcomes import final_figures
+
+    return {
+        "seed": seed,
+        **final_figures(rate, 100),
+        "train_seconds": seconds,
+        "env_steps": steps,
+        "updates": steps,
+        "seconds_to_target": None,
+        "curve": list(curve),
+    }
+
+
+def judged(found, *, minutes=15.0):
+    targets = learning.find_targets(summarise(learning.ARMS, found), minutes)
+    return {entry["what"]: (entry["measured"], entry["met"]) for entry in targets}
+
+
+def test_the_worst_of_three_seeds_decides():
+    worst = "peg_insertion, 20 demos: success of the worst of 3 seeds"
+    good = [outcome(seed, rate) for seed, rate in enumerate((0.95, 0.99, 1.0))]
+    assert judged({"peg_insertion": good})[worst] == (0.95, True)
+    assert judged({"peg_insertion": [*good[1:], outcome(0, 0.94)]})[worst] == (0.94, False)
+    assert judged({"peg_insertion": good[:2]})[worst] == (0.95, False)  # two seeds are not three
+
+
+def test_longer_training_than_promised_is_told():
+    what = "peg_insertion, 20 demos: longest training, s on one core"
+    runs = [outcome(0, 1.0, seconds=910.0), outcome(1, 1.0)]
+    assert judged({"peg_insertion": runs})[what] == (910.0, True)  # the last evaluation
+    assert judged({"peg_insertion": [outcome(0, 1.0, seconds=1300.0)]})[what] == (1300.0, False)
+    assert judged({"peg_insertion": runs}, minutes=30.0)[what] == (910.0, False)
+
+
+def test_controls_are_judged_by_their_intervals():
+    curve = [{"seconds": 1.0, "env_steps": n, "success_rate": r} for n, r in ((5_000, 0.05), (20_000, 0.2))]
+    found = judged(
+        {
+            "peg_insertion": [outcome(0, 0.97)],
+            "no-demos": [outcome(0, 0.05, steps=20_000, curve=curve)],
+            "behaviour-cloning": [outcome(0, 0.80, steps=0)],
+            "sb3-sac": [outcome(0, 0.0)],
+        }
+    )
+    no_demos = "peg_insertion, no demos"
+    assert found[f"{no_demos}, same time: highest upper end of a seed's 95 % interval"] == (0.1118, True)
+    assert found[f"{no_demos}: success of each seed at our steps"] == ([0.05], None)
+    cloning = next(value for what, value in found.items() if "behaviour cloning" in what)
+    assert cloning == (0.8666, True)  # 80 of 100 reach up to 86.7 %, 97 of 100 down to 91.5 %
+    assert found["peg_insertion, SB3 SAC, its defaults: success, all seeds"] == (0.0, None)
+
+
+def test_overlapping_intervals_are_no_clear_difference():
+    found = judged({"peg_insertion": [outcome(0, 0.95)], "behaviour-cloning": [outcome(0, 0.90, steps=0)]})
+    assert next(met for what, (_, met) in found.items() if "behaviour cloning" in what) is False
+
+
+def test_reaching_counts_within_its_steps_only():
+    found = summarise(fetch.ARMS, {"reach": [outcome(seed, 1.0) for seed in range(3)]})
+    assert fetch.find_targets(found, 20_000)[0]["met"] is True
+    assert fetch.find_targets(found, 40_000)[0]["met"] is False
+
+
+def test_parts_that_are_run_at_different_times_are_merged(tmp_path):
+    from benchmarks.jobs import Job
+    from benchmarks.report import load
+
+    script = """
+import json, sys
+rate = 0.1 * int(sys.argv[1])
+print(json.dumps({"successes": round(100 * rate), "episodes": 100, "success_rate": rate,
+    "success_interval_95": [0.0, 1.0], "train_seconds": 1.0, "env_steps": 10, "updates": 10, "seconds_to_target": None, "curve": []}))
+"""
+    study = Study(
+        name="learning",
+        compares="one thing with another",
+        arms={"a": "the first", "b": "the second"},
+        job=lambda arm, seed: Job(arm, seed, ("python", "-c", script, str(seed + (arm == "b")))),
+        targets=lambda results: [],
+        budget="--minutes 1",
+    )
+    places = {"work": tmp_path / "work", "results": tmp_path / "results", "jobs": 1, "fresh": False}
+    assert carry_out(study, seeds=[1], only=["a"], **places) == 0
+    assert carry_out(study, seeds=[2], only=["a", "b"], **places) == 0
+    report = load(tmp_path / "results" / "learning.json")
+    assert report["seeds"] == [1, 2]
+    assert report["command"] == "python -m benchmarks.learning --seeds 1 2 --jobs 1 --minutes 1"
+    assert [run["seed"] for run in report["results"]["a"]["runs"]] == [1, 2]
+    assert report["results"]["a"]["success_rate"] == pytest.approx(0.15)
+    assert report["results"]["b"]["seeds"] == [2]
+    assert (tmp_path / "results" / "learning.png").exists()
