@@ -108,6 +108,17 @@ class Env:
         """What the task's scripted expert would do now, (B, A)."""
         return self.task.expert(self.reading.only(self._full)).clamp(-1.0, 1.0)
 
+    def render(self, camera: str | None = None, env_index: int = 0, width: int = 320, height: int = 240) -> np.ndarray:
+        """Draw one environment, (height, width, 3) uint8, as ``camera`` sees it; an overview if None.
+
+        Raises:
+            UserError: if the world cannot draw, or has no such camera.
+        """
+        draw = getattr(self.world, "render", None)
+        if draw is None:
+            raise UserError(f"{type(self.world).__name__} cannot draw; use world 'mujoco' for pictures and videos")
+        return draw(camera or "overview", env_index, width, height)
+
     def close(self) -> None:
         """Free what the world holds."""
         self.world.close()

@@ -57,9 +57,10 @@ def main(args: Sequence[str] | None = None) -> int:
         name, rest = words[0], words[1:]
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
-        from robo_rl import threads
+        from robo_rl import display, threads
 
         threads.configure()  # Before torch is imported.
+        display.configure()  # Before mujoco is.
         command = importlib.import_module(f"robo_rl.commands.{_MODULES.get(name, name)}")
         return command.main(rest)
     except UserError as error:

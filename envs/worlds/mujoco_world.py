@@ -12,9 +12,10 @@ import torch
 
 from envs.worlds.base import SimulatedWorld
 from envs.worlds.mjcf import Fidelity
-from envs.worlds.rendering import CameraRig
+from envs.worlds.rendering import CameraRig, Renderer, close, make_renderer
 from robo_rl import geometry
 from robo_rl.contracts import Command, RobotSpec, SceneSpec, Start
+from robo_rl.errors import unknown_name
 
 
 class MujocoWorld(SimulatedWorld):
@@ -59,14 +60,33 @@ class MujocoWorld(SimulatedWorld):
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._shares = np.array_split(np.arange(num_envs), threads)
         self._sensors = np.zeros((num_envs, self.model.nsensordata))
+        self._renderers: dict[tuple[int, int], Renderer] = {}  # by size, for pictures that are asked for one by one
         self._rig = CameraRig(self.model, scene.cameras) if cameras and scene.cameras else None
         if self._rig:
             self.provides |= {f"camera.{camera.name}.rgb" for camera in scene.cameras}
 
+    def render(self, camera: str, env_index: int, width: int, height: int) -> np.ndarray:
+        """Draw copy ``env_index`` as ``camera`` sees it, (height, width, 3) uint8.
+
+        Raises:
+            UserError: if the scene has no such camera.
+        """
+        names = [self.model.camera(i).name for i in range(self.model.ncam)]
+        if camera not in names:
+            raise unknown_name("camera", camera, names)
+        if (width, height) not in self._renderers:
+            self._renderers[width, height] = make_renderer(self.model, width, height)
+        renderer = self._renderers[width, height]
+        renderer.update_scene(self.datas[env_index], camera)
+        return renderer.render().copy()
+
     def close(self) -> None:
-        """Stop the threads and free the renderer."""
+        """Stop the threads and free the renderers."""
         if self._pool is not None:
             self._pool.shutdown()
+        for renderer in self._renderers.values():
+            close(renderer)
+        self._renderers = {}
         if self._rig is not None:
             self._rig.close()
 
@@ -78,7 +98,8 @@ class MujocoWorld(SimulatedWorld):
         mujoco.mj_resetData(model, data)
         dof = self.robot.dof
         data.qpos[:dof] = joints
-        model.qpos_spring[:dof] = joints  # the posture that the null space is pulled to is the one it started in
+        # The posture that the null space is pulled to is the one it started in.
+        model.tendon_lengthspring[self._posture] = (self._null_space @ joints)[:, None]
         if self._has_gripper:
             data.qpos[dof : dof + 2] = float(start.gripper_width[k, 0]) / 2
         for item in self.scene.objects:

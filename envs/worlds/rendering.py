@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import mujoco
 import numpy as np
 import torch
 
+from envs.worlds.raycast import RayRenderer
 from robo_rl.contracts import CameraSpec
-from robo_rl.errors import UserError
 
-_REMEDY = (
-    "install EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl; `robo-rl doctor` tells more"
-)
+logger = logging.getLogger(__name__)
+
+class Renderer(Protocol):
+    """What draws a model: MuJoCo's OpenGL renderer or our ray caster."""
+
+    def update_scene(self, data: mujoco.MjData, camera: str) -> None:
+        """Look at ``data`` through ``camera``."""
+        ...
+
+    def render(self, *, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the picture (H, W, 3) uint8, in ``out`` if given."""
+        ...
 
 
-def make_renderer(model: mujoco.MjModel, width: int, height: int) -> mujoco.Renderer:
-    """Open an off-screen renderer without shadows and reflections.
+def make_renderer(model: mujoco.MjModel, width: int, height: int) -> Renderer:
+    """Open an off-screen renderer without shadow maps and reflections, which a software renderer takes long for.
 
-    Raises:
-        UserError: if this machine cannot render, with the remedy.
+    Where this machine has no OpenGL, pictures are ray cast: slower, but they need nothing (`robo-rl doctor` tells).
     """
     try:
         renderer = mujoco.Renderer(model, height, width)
-    except Exception as error:  # the backends raise whatever they like: ImportError, AttributeError, FatalError
-        raise UserError(f"cannot render here ({error}); {_REMEDY}") from error
+    except Exception as error:  # noqa: BLE001  the backends raise whatever they like, RuntimeError and FatalError among it
+        logger.warning("no OpenGL (%s); pictures are ray cast, which is slow; `robo-rl doctor` names the remedy", error)
+        return RayRenderer(model, height, width)
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = 0
     return renderer
@@ -59,4 +70,10 @@ class CameraRig:
     def close(self) -> None:
         """Free the OpenGL contexts."""
         for renderer in self._renderers.values():
-            renderer.close()
+            close(renderer)
+
+
+def close(renderer: Renderer) -> None:
+    """Free what a renderer holds of OpenGL."""
+    if isinstance(renderer, mujoco.Renderer):
+        renderer.close()
