@@ -10,7 +10,7 @@ import torch
 
 from controllers.kinematics import Chain
 from envs.worlds.layout import SensorLayout
-from envs.worlds.mjcf import Fidelity, build_model
+from envs.worlds.mjcf import Fidelity, build_model, null_space
 from robo_rl.contracts import Command, Pose, Reading, RobotSpec, SceneSpec, Start
 from robo_rl.errors import InvalidAction, UserError
 
@@ -45,6 +45,8 @@ class SimulatedWorld(ABC):
         self.substeps = round(self.control_dt / self.model.opt.timestep)
         self._layout = SensorLayout(self.model, robot, scene, device)
         self._chain = Chain(robot)
+        self._null_space = null_space(robot) if fidelity == "engine" else np.zeros((0, robot.dof))
+        self._posture = [self.model.tendon(f"posture{k}").id for k in range(len(self._null_space))]
         corners = robot.workspace_low, robot.workspace_high
         self._low, self._high = (torch.tensor(corner, device=device) for corner in corners)
         self._has_gripper = scene.locked_opening is None

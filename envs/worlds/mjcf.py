@@ -17,6 +17,7 @@ from typing import Literal
 import mujoco
 import numpy as np
 
+from controllers.kinematics import Chain
 from robo_rl import geometry
 from robo_rl.contracts import CameraSpec, RobotSpec, SceneObject, SceneSpec, Shape
 
@@ -61,9 +62,10 @@ def build_model(
     spec.modelname = robot.name
     _set_options(spec, TIMESTEP[fidelity], offscreen)
     _add_surroundings(spec)
-    hand = _add_arm(spec, robot, fidelity)
+    hand = _add_arm(spec, robot)
     if fidelity == "engine":  # before the gripper's motor, which is the last entry of ctrl
         _add_tool_spring(spec, robot)
+        _add_posture_springs(spec, robot)
     else:
         _add_motors(spec, robot)
     _add_gripper(spec, robot, hand, scene.locked_opening)
@@ -130,21 +132,17 @@ def _set_inertia(body: mujoco.MjsBody, mass: float, com: tuple[float, ...], iner
     body.gravcomp = 1.0  # the arm carries its own weight; see the gravity term of the law
 
 
-def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec, fidelity: Fidelity) -> mujoco.MjsBody:
+def _add_arm(spec: mujoco.MjSpec, robot: RobotSpec) -> mujoco.MjsBody:
     body = spec.worldbody.add_body(name="base")
     for shape in robot.base_shapes:
         _add_shape(body, shape, _UNTOUCHABLE)
-    pull = robot.impedance
-    # The law pulls at the posture by its torques, within the null space; the engine has joint springs to do it.
-    stiffness, damping = (pull.nullspace_stiffness, pull.nullspace_damping) if fidelity == "engine" else (0.0, 0.0)
     for i, link in enumerate(robot.links):
         body = body.add_body(name=link.name, pos=link.pos, quat=link.quat)
         _set_inertia(body, link.mass, link.com, link.inertia)
         body.add_joint(
             name=f"joint{i + 1}", axis=link.axis, range=link.joint_range,
-            damping=[robot.joint_damping[i] + damping, 0.0, 0.0],
+            damping=[robot.joint_damping[i], 0.0, 0.0],
             armature=robot.armature[i],
-            stiffness=[stiffness, 0.0, 0.0], springref=robot.home[i],
             actfrcrange=[-link.max_torque, link.max_torque],
         )  # fmt: skip
         for shape in link.shapes:
@@ -212,6 +210,23 @@ def _add_tool_spring(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
             _set_spring(spring, gains.stiffness, gains.damping, gains.max_force)
         else:
             _set_spring(spring, gains.rotational_stiffness, gains.rotational_damping, gains.max_torque)
+
+
+def null_space(robot: RobotSpec) -> np.ndarray:
+    """Directions (dof - 6, dof) in which the joints move at home without moving the tool, orthonormal."""
+    _, _, directions = np.linalg.svd(Chain(robot).jacobian(np.array(robot.home)))
+    return directions[6:]
+
+
+def _add_posture_springs(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
+    """Add what the law does in the null space: a spring and a damper along each of its directions at home."""
+    gains = robot.impedance
+    for k, direction in enumerate(null_space(robot)):
+        tendon = spec.add_tendon(
+            name=f"posture{k}", stiffness=gains.nullspace_stiffness, damping=gains.nullspace_damping
+        )
+        for i, share in enumerate(direction):
+            tendon.wrap_joint(f"joint{i + 1}", share)
 
 
 def _add_motors(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
