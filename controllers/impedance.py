@@ -43,7 +43,7 @@ _SQUARED_DAMPING = 1e-4
 
 def tool_wrench(gains: Impedance, state: ArmState, target_pos: Array, target_rot: Array) -> Array:
     """Wrench (..., 6) that pulls the tool to its target, force over torque, base frame, N and N·m."""
-    xp = array_namespace(state.q, target_pos)
+    xp = array_namespace(state.q)
     translation, rotation = pose_error(target_pos, target_rot, state.tcp_pos, state.tcp_rot)
     twist = geometry.rotate(state.jacobian, state.dq)
     clip, rotational_clip = gains.clip, gains.rotational_clip
@@ -58,8 +58,8 @@ def tool_wrench(gains: Impedance, state: ArmState, target_pos: Array, target_rot
 
 def project_to_nullspace(jacobian: Array, torque: Array) -> Array:
     """Return what of ``torque`` (..., n) leaves a tool at rest alone: ``(1 - Jᵀ (J Jᵀ)⁻¹ J) torque``."""
-    xp = array_namespace(jacobian, torque)
-    transposed = xp.matrix_transpose(jacobian)
+    xp = array_namespace(jacobian)
+    transposed = geometry.transpose(jacobian)
     damped = jacobian @ transposed + _damping(xp, jacobian.dtype, getattr(jacobian, "device", None))
     column = torque[..., None]
     return (column - transposed @ xp.linalg.solve(damped, jacobian @ column))[..., 0]

@@ -28,7 +28,7 @@ def fit_torque(effort: Array, load: Array, max_torque: Array) -> Array:
         load: (..., n) torque that has to be there, such as the arm's weight; clipped if it alone exceeds a limit.
         max_torque: (n,), above 0.
     """
-    xp = array_namespace(effort, load, max_torque)
+    xp = array_namespace(effort)
     load = load.clip(-max_torque, max_torque)
     needed = xp.abs(effort)
     room = max_torque - xp.sign(effort) * load
@@ -39,7 +39,7 @@ def fit_torque(effort: Array, load: Array, max_torque: Array) -> Array:
 
 def limit_rate(torque: Array, previous: Array, max_step: float) -> Array:
     """Go from ``previous`` (..., n) straight to ``torque``, no joint's changing by more than ``max_step``, N·m."""
-    xp = array_namespace(torque, previous)
+    xp = array_namespace(torque)
     change = torque - previous
     share = xp.max(xp.abs(change), axis=-1, keepdims=True) / max_step
     return previous + change / share.clip(1.0)

@@ -76,8 +76,8 @@ def require_finite(**arrays: Array) -> None:
         NotFiniteError: naming the first one.
     """
     # A sum is finite only if every term is; one number crosses from the device.
-    xp = array_namespace(*arrays.values())
-    if math.isfinite(float(xp.concat([array.reshape(-1) for array in arrays.values()]).sum())):
+    flat = [array.reshape(-1) for array in arrays.values()]
+    if math.isfinite(float(array_namespace(flat[0]).concat(flat).sum())):
         return
     for name, array in arrays.items():
         if not math.isfinite(float(array.sum())):

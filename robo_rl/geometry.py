@@ -66,7 +66,7 @@ def constants(values: Sequence[np.ndarray], xp: Any, dtype: Any, device: Any) ->
 
 def cross(a: Array, b: Array) -> Array:
     """Cross product of (..., 3) and (..., 3)."""
-    xp = array_namespace(a, b)
+    xp = array_namespace(a)
     ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
     bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
     return xp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
@@ -78,9 +78,8 @@ def rotate(rot: Array, v: Array) -> Array:
 
 
 def transpose(rot: Array) -> Array:
-    """Inverse of rotations (..., 3, 3)."""
-    xp = array_namespace(rot)
-    return xp.matrix_transpose(rot)
+    """Transpose of matrices (..., m, n): the inverse of rotations."""
+    return rot.swapaxes(-1, -2)
 
 
 def exp(rotvec: Array) -> Array:
@@ -141,7 +140,7 @@ def from_quat_xyzw(quat: Array) -> Array:
 
 def distance(a: Array, b: Array) -> Array:
     """Geodesic distance (...,) in rad between rotations (..., 3, 3)."""
-    xp = array_namespace(a, b)
+    xp = array_namespace(a)
     rotvec = log(transpose(a) @ b)
     return xp.sqrt(xp.sum(rotvec * rotvec, axis=-1))
 
