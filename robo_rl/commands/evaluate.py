@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -29,8 +29,8 @@ class EvalArguments:
     seed: int | None = None
     """Of the start states; None: those of the final evaluation of training."""
 
-    stochastic: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Draw actions as in training, instead of taking the policy's mode."""
+    policy: Literal["both", "deterministic", "stochastic"] = "both"
+    """Take the policy's mode, draw actions as in training, or measure one after the other."""
 
     checkpoint: str = "best"
     """best, latest, or the folder of a checkpoint."""
@@ -69,34 +69,43 @@ def main(args: Sequence[str]) -> int:
         arguments.run, arguments.checkpoint, num_envs=arguments.num_envs, seed=seed, world=arguments.world
     )
     try:
+        results = []
         with Interrupts() as interrupts:
-            result = evaluate(
-                trained.env,
-                trained.act,
-                arguments.episodes,
-                deterministic=not arguments.stochastic,
-                seed=seed,
-                should_stop=lambda: interrupts.requested,
-            )
-        if result is None:
-            print("robo-rl: interrupted before the last episode ended; nothing is reported", file=sys.stderr)
-            return interrupts.exit_code
+            for way in ("deterministic", "stochastic") if arguments.policy == "both" else (arguments.policy,):
+                result = evaluate(
+                    trained.env,
+                    trained.act,
+                    arguments.episodes,
+                    deterministic=way == "deterministic",
+                    seed=seed,
+                    should_stop=lambda: interrupts.requested,
+                )
+                if result is None:
+                    print("robo-rl: interrupted before the last episode ended; nothing is reported", file=sys.stderr)
+                    return interrupts.exit_code
+                results.append(result)
+                low, high = result.interval
+                print(
+                    f"{way}: success {result.success_rate:.1%} of {result.episodes} episodes, "
+                    f"95 % interval {low:.1%} to {high:.1%}",
+                    file=sys.stderr,
+                )
     finally:
         trained.env.close()
     found = figures(
         trained.config,
         trained.run,
-        result,
+        results[0],
         env_steps=trained.checkpoint.env_steps,
         updates=trained.checkpoint.state["updates"],
         wall_seconds=round(time.monotonic() - started, 3),
         checkpoint=trained.checkpoint.path.name,
     )
-    low, high = result.interval
-    print(
-        f"success {result.success_rate:.1%} of {result.episodes} episodes, 95 % interval {low:.1%} to {high:.1%}",
-        file=sys.stderr,
-    )
+    if len(results) == 2:
+        sampled = results[1].to_json()
+        found |= {
+            f"stochastic_{key}": sampled[key] for key in ("success_rate", "success_interval_95", "return", "length")
+        }
     lines = JsonLines(trained.run.path / "evaluations.jsonl")
     lines.append(found)
     lines.close()

@@ -53,6 +53,7 @@ def train(
         evaluation_env = make_env(config.eval_envs, config.seed)
         opened.callback(evaluation_env.close)
         progress = opened.enter_context(TrainingProgress(config.steps))
+        progress.say(f"run folder: {run.path}")
         demos = provide_demonstrations(config, run, make_env, progress, should_stop)
         trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop)
         checkpoint = load_checkpoint(run.checkpoints, "latest")
@@ -158,7 +159,9 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         video=None,
     )
     run.write_summary(summary)  # Before the film: a graphics driver may take the process with it.
-    if reason != "interrupted":
+    if reason == "interrupted":
+        progress.say(f"stopped; go on with: robo-rl train --resume {run.path}")
+    else:
         summary["video"] = make_film(config, run, env, act, progress)
         run.write_summary(summary)
     return summary

@@ -97,14 +97,18 @@ def film(
     if not hasattr(env, "render"):
         raise UserError("this environment cannot render")
     starts = Starts(env, episodes, seed)
+    import numpy as np
+
     shown: list[Frame] = []
+    places = min(env.num_envs, episodes)
+    blank = np.zeros((size[1], size[0], 3), np.uint8)  # Every frame has all places, also in a last round with fewer.
     everywhere = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for first in range(0, episodes, env.num_envs):
             count = min(env.num_envs, episodes - first)
             obs = starts.reset(everywhere, list(range(first, first + env.num_envs)))
-            pictures = [env.render(camera, i, *size) for i in range(count)]
+            pictures = [env.render(camera, i, *size) for i in range(count)] + [blank] * (places - count)
             shown.append(tile(pictures))
             over = torch.zeros_like(everywhere)
             for _ in range(env.horizon):

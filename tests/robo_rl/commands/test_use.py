@@ -30,6 +30,7 @@ def test_eval_measures_what_training_reported(finished, capsys):
     for key in ("success_rate", "success_interval_95", "episodes", "return", "length", "task", "evaluation_seed"):
         assert told[key] == line[key], key
     assert told["deterministic"]
+    assert 0.0 <= told["stochastic_success_rate"] <= 1.0
     assert "95 % interval" in err
     lines = (path / "evaluations.jsonl").read_text().splitlines()
     assert json.loads(lines[-1]) == told
@@ -38,7 +39,7 @@ def test_eval_measures_what_training_reported(finished, capsys):
 def test_eval_can_sample_and_take_other_starts(finished, capsys):
     _, path, _ = finished
     told = json.loads(
-        run(capsys, "eval", path, "--episodes", 8, "--stochastic", "--seed", 5, "--checkpoint", "latest")[0]
+        run(capsys, "eval", path, "--episodes", 8, "--policy", "stochastic", "--seed", 5, "--checkpoint", "latest")[0]
     )
     assert not told["deterministic"]
     assert told["evaluation_seed"] == 5

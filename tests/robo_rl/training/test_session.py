@@ -157,7 +157,7 @@ def test_a_run_without_a_checkpoint_begins_anew(point_env, tmp_path):
 
 
 def test_stops_once_the_target_is_confirmed(point_env, tmp_path):
-    config = small(steps=20_000, target_success=0.9, demos=5, utd=1.0, eval_every=200, discount=0.9)
+    config = small(steps=20_000, target_success=0.6, demos=5, utd=0.5, eval_every=100, discount=0.9)
     summary = train(config, new_run(config, tmp_path), maker(point_env))
     assert summary["target_reached"]
     assert summary["stopped_by"] == "target"
@@ -165,7 +165,7 @@ def test_stops_once_the_target_is_confirmed(point_env, tmp_path):
     assert summary["demos"] == 5
     rows = RunFolder(Path(summary["run"])).metrics()
     confirmed = [row for row in rows if row["kind"] == "confirmation"]
-    assert confirmed[-1]["success_rate"] >= 0.9
+    assert confirmed[-1]["success_rate"] >= 0.6
     assert confirmed[-1]["episodes"] == 20
     assert len({row["seed"] for row in rows if "seed" in row} | {summary["evaluation_seed"]}) == 3
 
