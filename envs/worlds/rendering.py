@@ -15,6 +15,7 @@ from robo_rl.contracts import CameraSpec
 
 logger = logging.getLogger(__name__)
 
+
 class Renderer(Protocol):
     """What draws a model: MuJoCo's OpenGL renderer or our ray caster."""
 
