@@ -30,7 +30,7 @@ from rich.table import Table
 
 from benchmarks.peers import GYM_HIL, GymHil, PeerError, make_venv
 from benchmarks.rates import compare, interleave
-from benchmarks.report import RESULTS, load, make_report, save, target
+from benchmarks.report import RESULTS, load, make_report, revision, save, target
 from benchmarks.setups import choose_egl
 from benchmarks.study import make_console, show_targets
 from robo_rl.errors import UserError
@@ -184,7 +184,8 @@ def show(results: Mapping[str, Any], console: Console) -> None:
             table.add_row(what, f"{found['ours_per_second']:,.0f}", f"{found['reference_per_second']:,.1f}", ratio)
 
     for n, found in results.get("state", {}).items():
-        row(f"state, {n} envs, {found['threads']} threads, {found['substeps']} substeps, against mujoco.rollout", found)
+        if n.isdigit():
+            row(f"state, {n} envs, {found['threads']} threads, {found['substeps']} substeps, against rollout", found)
     for name, title in (("gymnasium", "through Gymnasium"), ("env", "batched")):
         row(f"state, 1 env, {title}, against gym-hil", results.get("single", {}).get(f"{name}_against_gym_hil", {}))
     for n, found in results.get("pixels", {}).items():
@@ -206,7 +207,8 @@ def main(options: Options) -> int:
     results = dict(load(path)["results"]) if path.exists() else {}
     for part in options.only:
         console.print(f"measuring {part}")
-        results[part] = MEASURES[part](options)
+        about = {"revision": revision(), "load_at_start": round(os.getloadavg()[0], 2)}
+        results[part] = about | MEASURES[part](options)
     results = {part: results[part] for part in PARTS if part in results}
     gym_hil = results.get("single", results.get("pixels", {}).get("1", {})).get("gym_hil", {})
     targets = find_targets(results)

@@ -9,7 +9,7 @@ from benchmarks.peers import GymHil, PeerError, make_venv
 
 def test_a_peer_that_cannot_be_installed_is_told_of_in_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PeerError, match="venv .* failed") as failure:
+    with pytest.raises(PeerError, match="venv") as failure:
         make_venv(tmp_path / "file" / "venv", ("one==1",))
     assert "\n" not in str(failure.value)
 

@@ -99,7 +99,8 @@ def test_parts_that_are_run_at_different_times_are_merged(tmp_path):
 import json, sys
 rate = 0.1 * int(sys.argv[1])
 print(json.dumps({"successes": round(100 * rate), "episodes": 100, "success_rate": rate,
-    "success_interval_95": [0.0, 1.0], "train_seconds": 1.0, "env_steps": 10, "updates": 10, "seconds_to_target": None, "curve": []}))
+    "success_interval_95": [0.0, 1.0], "train_seconds": 1.0,
+    "env_steps": 10, "updates": 10, "seconds_to_target": None, "curve": []}))
 """
     study = Study(
         name="learning",
