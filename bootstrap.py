@@ -144,15 +144,16 @@ def test(python: Path, arguments: list[str]) -> int:
 def display(environment: dict[str, str] | os._Environ[str]) -> dict[str, str]:
     """Return the environment, with EGL chosen for pictures where there is the library but no screen.
 
-    Without the library nothing is chosen: pictures are then made by ray casting, which needs none.
+    Without the library OpenGL is left alone: pictures are then made by ray casting, which needs none.
     """
     chosen = dict(environment)
     if not any(chosen.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")):
         try:
             ctypes.CDLL("libEGL.so.1")
+            chosen["MUJOCO_GL"] = "egl"
         except OSError:
-            return chosen
-        chosen["MUJOCO_GL"] = "egl"
+            if sys.platform == "linux":  # elsewhere MuJoCo knows what the system has
+                chosen["MUJOCO_GL"] = "disable"
     return chosen
 
 

@@ -202,6 +202,9 @@ def test_pictures_without_a_screen(bootstrap, monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr(bootstrap.ctypes, "CDLL", missing)
+    monkeypatch.setattr(bootstrap.sys, "platform", "linux")
+    assert bootstrap.display({})["MUJOCO_GL"] == "disable"
+    monkeypatch.setattr(bootstrap.sys, "platform", "darwin")
     assert "MUJOCO_GL" not in bootstrap.display({})
 
 
