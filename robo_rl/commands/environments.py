@@ -6,12 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 from robo_rl.commands.task_options import GymOptions, options_of, read_options
-from robo_rl.training.config import TrainConfig
+from robo_rl.training.config import GYM_PREFIX, TrainConfig
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv
-
-GYM_PREFIX = "gym:"
 
 
 def options_type(task: str) -> type:
@@ -49,7 +47,7 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         UserError: if a name is unknown, an option refused, or the environment cannot be used.
         MissingExtra: if something it needs is not installed.
     """
-    if config.task.startswith(GYM_PREFIX):
+    if config.is_foreign:
         from envs.foreign import make_gym_env
 
         horizon = config.task_options.get("horizon")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robo_rl.commands.arguments import parse
-from robo_rl.commands.environments import GYM_PREFIX, make_environment, options_type, training_defaults
+from robo_rl.commands.environments import make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
-from robo_rl.training.config import TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
 from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
@@ -97,7 +97,7 @@ def _request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
     elif base.task != task:
         base = dataclasses.replace(base, task=task, task_options={})
     config = _with_options(args, base)
-    if config.task.startswith(GYM_PREFIX) and config.demos and config.demo_path is None:
+    if config.is_foreign and config.demos and config.demo_path is None:
         raise UserError(f"demos: {config.task} has no scripted expert; use --demos 0, or give --demo-path")
     return config, None
 

@@ -16,6 +16,9 @@ from robo_rl.errors import UserError, unknown_name
 
 T = TypeVar("T")
 
+GYM_PREFIX = "gym:"
+"""What the name of a task begins with that is the id of a Gymnasium environment."""
+
 _POSITIVE_COUNTS = (
     "num_envs",
     "steps",
@@ -117,7 +120,7 @@ class TrainConfig:
     target_success: float | None = 0.95
     """Success rate at which training stops, measured by an evaluation and confirmed by a larger one; None: never."""
 
-    checkpoint_every: int = 10_000
+    checkpoint_every: int = 5_000
     """Environment steps between checkpoints."""
 
     log_every: int = 500
@@ -149,10 +152,18 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"{name}: must lie in [{low}, {high}], got {value}")
+        for name, usual in (("robot", "panda"), ("world", "mujoco"), ("reward", "sparse")):
+            if self.is_foreign and getattr(self, name) != usual:
+                raise UserError(f"{name}: {self.task} brings its own; leave it out")
         for name in ("utd", "memory_budget_gb", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{name}: must be positive, got {value}")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the task is a Gymnasium environment, which brings its own robot, world and reward."""
+        return self.task.startswith(GYM_PREFIX)
 
     @property
     def block(self) -> int:

@@ -92,6 +92,7 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             write(unfinished)
             unfinished.chmod(0o755)
             for file in unfinished.iterdir():
+                file.chmod(0o644)
                 sync(file)
             sync(unfinished)
             unfinished.rename(path)

@@ -32,7 +32,13 @@ def figures(
         evaluation = evaluation.to_json()
     found = dict(evaluation or {"success_rate": None, "success_interval_95": None, "episodes": 0})
     found["evaluation_seed"] = found.pop("seed", None)
-    about = {"task": config.task, "robot": config.robot, "world": config.world, "seed": config.seed}
+    ours = not config.is_foreign
+    about = {
+        "task": config.task,
+        "robot": config.robot if ours else None,
+        "world": config.world if ours else None,
+        "seed": config.seed,
+    }
     return {**about, **found, **counters, "run": str(run.path)}
 
 

@@ -37,6 +37,7 @@ def refused(capsys, *words):
         (["train", "gym:Pendlum-v1"], "did you mean 'Pendulum-v1'"),
         (["train", "gym:CartPole-v1"], "only boxes can be learned"),
         (["train", "gym:Pendulum-v1", "--demos", "5"], "demos: gym:Pendulum-v1 has no scripted expert; use --demos 0"),
+        (["train", "gym:Pendulum-v1", "--robot", "fr3"], "robot: gym:Pendulum-v1 brings its own; leave it out"),
         (["train", "gym:Pendulum-v1", "--hindsight", "True"], "no goals to relabel"),
         (["train", "no_such_module:Task"], "task 'no_such_module:Task' cannot be imported"),
         (["train", "reach", "--demo-path", "nowhere"], "nowhere: no episodes there; record some with"),
