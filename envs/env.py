@@ -98,8 +98,9 @@ class Env:
         self._steps = self._steps + 1
         reward = self.task.reward(reading)
         value = reward.success.to(torch.float32)
-        for name, scale in self._reward_scales.items():
-            value = value + scale * reward.terms[name]
+        if self._reward_scales:
+            terms = reward.terms()
+            value = value + sum(scale * terms[name] for name, scale in self._reward_scales.items())
         terminated = reward.success | reward.failure
         info = {"success": reward.success, "executed_action": self._executed(action, command, before, reading)}
         return Step(self._observe(reading), value, terminated, (self._steps >= self.horizon) & ~terminated, info)
@@ -144,7 +145,9 @@ class Env:
         # One number tells whether all are finite: what is not finite makes the sum so.
         if not torch.isfinite(action.sum()):
             env, entry = torch.nonzero(~torch.isfinite(action))[0].tolist()
-            raise InvalidAction(f"action[{env}, {entry}] is {action[env, entry].item()}; it was refused, nothing has moved")
+            raise InvalidAction(
+                f"action[{env}, {entry}] is {action[env, entry].item()}; it was refused, nothing has moved"
+            )
         return action.clamp(-1.0, 1.0)
 
     def _executed(self, action: torch.Tensor, command: Command, before: Reading, after: Reading) -> torch.Tensor:
@@ -154,5 +157,9 @@ class Env:
         pairs = ((applied.pos, pos), (applied.rot, rot), (applied.gripper, gripper))
         if all(a is b or torch.equal(a, b) for a, b in pairs):
             return action
-        changed = (applied.pos != pos).any(-1) | (applied.rot != rot).flatten(1).any(-1) | (applied.gripper != gripper).any(-1)
+        changed = (
+            (applied.pos != pos).any(-1)
+            | (applied.rot != rot).flatten(1).any(-1)
+            | (applied.gripper != gripper).any(-1)
+        )
         return torch.where(changed[:, None], self.task.action_of(applied, before).clamp(-1.0, 1.0), action)

@@ -86,13 +86,15 @@ class ToolTask(Task):
             pos, rot, width = self._leashed(*values)
         return Command(pos, rot, width)
 
-    def _leashed(self, action: Array, pos: Array, rot: Array, width: Array, tcp_pos: Array, tcp_rot: Array) -> tuple[Array, ...]:
+    def _leashed(
+        self, action: Array, pos: Array, rot: Array, width: Array, tcp_pos: Array, tcp_rot: Array
+    ) -> tuple[Array, ...]:
         limits = self.robot.impedance
         pos, rot, width = self._delta.apply(action, pos, rot, width)
         return *leash(pos, rot, tcp_pos, tcp_rot, limits.clip, limits.rotational_clip), width
 
     def action_of(self, command: Command, reading: Reading) -> torch.Tensor:
-        """The action that leads from the previous target to ``command``; beyond [-1, 1] if it is too far for one step."""
+        """The action that leads from the previous target to ``command``; beyond [-1, 1] if that is too far for one."""
         return self._delta.invert(
             reading["target_pos"], reading["target_rot"], reading["gripper_target"],
             command.pos, command.rot, command.gripper,

@@ -36,17 +36,17 @@ class PegInsertion(ToolTask):
     depth: float = 0.02
     """Depth of the hole, m."""
     hole_error: float = 0.001
-    """Largest error of the observed hole, in its plane and in height, m; drawn anew for each episode, unknown to the policy."""
+    """Largest error of the observed hole, in its plane and in height, m; drawn anew each episode, hidden."""
     hole_angle_error: float = 0.3
     """Largest error of the observed hole's orientation, degrees."""
     grasp_error: float = 0.001
-    """Largest offset of the peg in the gripper, across and along it, m; unknown to the policy."""
+    """Largest offset of the peg in the gripper, across and along it, m; hidden."""
     grasp_angle_error: float = 1.0
     """Largest tilt of the peg in the gripper, degrees."""
 
     observed = frozenset(
-        {"tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque", "target_pos", "target_rot", "time",
-         "fixture.hole.pos", "fixture.hole.rot"}
+        {"tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque", "target_pos", "target_rot",
+         "time", "fixture.hole.pos", "fixture.hole.rot"}
     )  # fmt: skip
     privileged_readings = frozenset({"object.peg.pos", "object.peg.rot", "object.hole.pos", "object.hole.rot"})
     reward_scales: ClassVar = {"align": 0.02, "insert": 0.1}
@@ -116,7 +116,7 @@ class PegInsertion(ToolTask):
         is over (1).
         """
         pos, rot = reading["tcp_pos"], reading["tcp_rot"]
-        frame = reading["fixture.hole.rot"] @ _DOWN.to(pos.device)
+        hole = reading["fixture.hole.rot"]
         vectors = torch.stack(
             [
                 pos + self.peg_length * rot[:, :, 2] - reading["fixture.hole.pos"],
@@ -128,23 +128,27 @@ class PegInsertion(ToolTask):
             ],
             dim=1,
         )
-        vectors = (vectors @ frame).flatten(1)  # rows of vectors: turned into the frame by multiplication from the right
+        # Rows of vectors are turned into the hole's frame by multiplication from the right; the half turn from there to
+        # the tool's is in the signs of the scales.
+        vectors = (vectors @ hole).flatten(1)
         parts = [
             vectors,
-            axis_of(geometry.transpose(frame) @ rot),
-            axis_of(geometry.transpose(rot) @ reading["target_rot"]),
+            (hole.mT @ rot).flatten(1) @ _SKEW_DOWN.to(pos.device),
+            axis_of(rot.mT @ reading["target_rot"]),
             reading["time"],
         ]
-        state = (torch.cat(parts, dim=-1) * self._scales.to(pos.device)).clamp(-3.0, 3.0)
-        return {"state": torch.cat([(vectors[:, :3] / 0.003).tanh(), state], dim=-1)}
+        state = (torch.cat(parts, dim=-1) * self._scales.to(pos.device)).clamp_(-3.0, 3.0)
+        near = (state[:, :3] * (0.02 / 0.003)).tanh()
+        return {"state": torch.cat([near, state], dim=-1)}
 
     @cached_property
     def _scales(self) -> torch.Tensor:
         """What the entries of the observation are multiplied by, so that each is of the order of one."""
         limits = self.robot.impedance
         lengths = (0.02, limits.clip, 0.1, 0.5, 10.0, 1.0, 0.1, limits.rotational_clip)
-        sizes = [size for size in lengths for _ in range(3)] + [self.horizon / self.robot.control_rate]
-        return 1.0 / torch.tensor(sizes)
+        signs = [_DOWN.diagonal()] * 6 + [torch.ones(3)] * 2
+        scales = [sign / size for sign, size in zip(signs, lengths, strict=True)]
+        return torch.cat([*scales, torch.tensor([self.robot.control_rate / self.horizon])])
 
     def reward(self, reading: Reading) -> Reward:
         """Success when the tip is in the hole to nine tenths of its depth; dense: nearness of the axes, depth."""
@@ -152,11 +156,14 @@ class PegInsertion(ToolTask):
         aside, depth = tip[:, :2], -tip[:, 2]
         inside = aside.abs().amax(-1) < self.clearance + 0.0005
         success = inside & (depth > 0.9 * self.depth)
-        terms = {
-            "align": 1.0 - (aside.norm(dim=-1) / 0.005).tanh(),
-            "insert": inside * (depth / self.depth).clamp(0.0, 1.0),
-        }
-        return Reward(success=success, failure=torch.zeros_like(success), terms=terms)
+        return Reward(
+            success=success,
+            failure=torch.zeros_like(success),
+            terms=lambda: {
+                "align": 1.0 - (aside.norm(dim=-1) / 0.005).tanh(),
+                "insert": inside * (depth / self.depth).clamp(0.0, 1.0),
+            },
+        )
 
     def expert(self, reading: Reading) -> torch.Tensor:
         """With the true poses: over the hole, aligned, then down, correcting as long as the rim is felt."""
@@ -216,3 +223,5 @@ def axis_of(rot: torch.Tensor) -> torch.Tensor:
 _SKEW = torch.zeros(9, 3)
 _SKEW[[7, 2, 3], [0, 1, 2]] = 0.5
 _SKEW[[5, 6, 1], [0, 1, 2]] = -0.5
+# The same of the matrix after the half turn to a tool that points down.
+_SKEW_DOWN = torch.kron(_DOWN, torch.eye(3)) @ _SKEW

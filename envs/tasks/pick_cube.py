@@ -45,7 +45,11 @@ class PickCube(ToolTask):
         """A cube on the table; one camera in front, one on the hand."""
         half = self.cube_size / 2
         cube = SceneObject(
-            "cube", (Shape("box", (half, half, half), rgba=(0.85, 0.25, 0.2, 1.0), friction=1.0),), "free", mass=0.05, tracked=True
+            "cube",
+            (Shape("box", (half, half, half), rgba=(0.85, 0.25, 0.2, 1.0), friction=1.0),),
+            "free",
+            mass=0.05,
+            tracked=True,
         )
         return SceneSpec(objects=(cube,), cameras=table_cameras(self.robot.work_center, self.robot.reach_scale))
 
@@ -99,7 +103,10 @@ class PickCube(ToolTask):
         return Reward(
             success=lifted,
             failure=off_table & ~lifted,
-            terms={"approach": 1.0 - (10.0 * distance).tanh(), "lift": (height / self.lift_height).clamp(0.0, 1.0)},
+            terms=lambda: {
+                "approach": 1.0 - (10.0 * distance).tanh(),
+                "lift": (height / self.lift_height).clamp(0.0, 1.0),
+            },
         )
 
     def expert(self, reading: Reading) -> torch.Tensor:
@@ -116,14 +123,13 @@ class PickCube(ToolTask):
         hover = cube + torch.tensor([0.0, 0.0, 0.06], device=cube.device)
         target = torch.where((ready | near)[:, None], cube, hover)
         target = torch.where(grasped[:, None], pos + torch.tensor([0.0, 0.0, 0.05], device=pos.device), target)
-        # Coming from far below the hover height: rise before going sideways.
         close = (ready & down) | (near & closing)
         width = torch.where(close[:, None], 0.0, self.robot.gripper.max_width)
         heading = geometry.yaw(torch.where(close, torch.zeros_like(misaligned), misaligned))
         return self.action_towards(target, heading @ reading["target_rot"], width, reading)
 
     def _misalignment(self, tool: torch.Tensor, cube: torch.Tensor) -> torch.Tensor:
-        """Angle (B,), rad in (-pi/4, pi/4], by which the tool must turn about the vertical to face a side of the cube."""
+        """Angle (B,), rad in (-pi/4, pi/4], by which the tool must turn about z to face a side of the cube."""
         turn = torch.atan2(cube[:, 1, 0], cube[:, 0, 0]) - torch.atan2(tool[:, 1, 0], tool[:, 0, 0])
         return torch.remainder(turn + pi / 4, pi / 2) - pi / 4
 

@@ -64,7 +64,7 @@ class Reach(ToolTask):
         """Success within the tolerance; dense: minus the distance, in decimetres."""
         distance = (reading["object.goal.pos"] - reading["tcp_pos"]).norm(dim=-1)
         reached = distance < self.tolerance
-        return Reward(success=reached, failure=torch.zeros_like(reached), terms={"distance": -10.0 * distance})
+        return Reward(success=reached, failure=torch.zeros_like(reached), terms=lambda: {"distance": -10.0 * distance})
 
     def expert(self, reading: Reading) -> torch.Tensor:
         """Straight to the goal."""

@@ -35,7 +35,7 @@ def make_renderer(model: mujoco.MjModel, width: int, height: int) -> Renderer:
     """
     try:
         renderer = mujoco.Renderer(model, height, width)
-    except Exception as error:  # noqa: BLE001  the backends raise whatever they like, RuntimeError and FatalError among it
+    except Exception as error:
         logger.warning("no OpenGL (%s); pictures are ray cast, which is slow; `robo-rl doctor` names the remedy", error)
         return RayRenderer(model, height, width)
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):

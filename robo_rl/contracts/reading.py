@@ -59,7 +59,9 @@ class Reading(Mapping[str, "torch.Tensor"]):
         try:
             return self._values[name]
         except KeyError:
-            raise MissingReading(f"reading {name!r} is not given here (given: {', '.join(sorted(self._values))})") from None
+            raise MissingReading(
+                f"reading {name!r} is not given here (given: {', '.join(sorted(self._values))})"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -43,7 +43,7 @@ class Gripper:
     """A parallel gripper: two fingers that move symmetrically along the y axis of the hand.
 
     Attributes:
-        hand_pos: origin of the hand's frame in the frame of the last link, m; the hand's z axis points out of the fingers.
+        hand_pos: origin of the hand's frame in the last link's, m; the hand's z axis points out of the fingers.
         hand_quat: wxyz.
         hand_mass: kg, fingers excluded.
         hand_com: in the hand's frame, m.

@@ -38,7 +38,7 @@ class SceneObject:
     Attributes:
         name: its name in readings (``object.NAME.pos``) and in starts.
         shapes: what it is made of; empty for a frame without matter, such as a goal marker.
-        mount: ``free`` moves, ``fixture`` stands where a start puts it, ``tool`` is rigidly held at the tool centre point.
+        mount: ``free`` moves, ``fixture`` stands where a start puts it, ``tool`` is held at the tool centre point.
         mass: in kg; ignored for fixtures.
         solid: whether it touches other things; a goal marker does not.
         calibrated: whether a calibration claims its pose, so that it is also read as ``fixture.NAME.*``.
@@ -85,8 +85,8 @@ class SceneSpec:
     Attributes:
         objects: bodies.
         cameras: cameras.
-        locked_opening: the fingers hold still at this opening, m, because they hold a ``tool`` object or have nothing to
-            do; None if they move.
+        locked_opening: the fingers hold still at this opening, m, because they hold a ``tool`` object or have nothing
+            to do; None if they move.
     """
 
     objects: tuple[SceneObject, ...] = ()

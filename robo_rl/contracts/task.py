@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -25,12 +25,13 @@ class Reward:
     Attributes:
         success: (B,) bool, the goal is reached; ends the episode and, in a sparse reward, is worth 1.
         failure: (B,) bool, the episode can no longer succeed; ends it.
-        terms: dense terms by name, each (B,); the task's ``reward_scales`` weigh them.
+        terms: computes the dense terms by name, each (B,); the task's ``reward_scales`` weigh them. A function, because
+            a sparse reward has no use for them.
     """
 
     success: torch.Tensor
     failure: torch.Tensor
-    terms: Mapping[str, torch.Tensor]
+    terms: Callable[[], Mapping[str, torch.Tensor]] = dict
 
 
 class Task(ABC):
@@ -40,9 +41,6 @@ class Task(ABC):
         name: under which the command line knows it.
         robot: the arm it is done with.
         horizon: control steps after which an episode is truncated.
-        observation_space: of one env, a ``gymnasium.spaces.Dict`` whose key ``state`` is the low-dimensional vector.
-        action_space: of one env, a box of [-1, 1].
-        readings: names of the readings that ``observe`` and ``command`` use; every world must give them.
         privileged_readings: names that only ``reward`` and ``expert`` use; only simulators give them.
         reward_scales: weight of each dense term in the dense reward.
     """
@@ -50,11 +48,23 @@ class Task(ABC):
     name: ClassVar[str]
     robot: RobotSpec
     horizon: int
-    observation_space: gymnasium.spaces.Dict
-    action_space: gymnasium.spaces.Box
-    readings: frozenset[str]
     privileged_readings: frozenset[str] = frozenset()
-    reward_scales: Mapping[str, float] = {}
+    reward_scales: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> gymnasium.spaces.Dict:
+        """The space of one environment's observation; its key ``state`` is the low-dimensional vector."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> gymnasium.spaces.Box:
+        """The space of one environment's action: a box of [-1, 1]."""
+
+    @property
+    @abstractmethod
+    def readings(self) -> frozenset[str]:
+        """Names of the readings that ``observe`` and ``command`` use; every world must give them."""
 
     @abstractmethod
     def scene(self) -> SceneSpec:
