@@ -85,7 +85,7 @@ def test_a_task_from_outside_is_found_by_its_dotted_path(outside):
         ("outside_faulty:Task", "RuntimeError: first line second line"),
         ("outside_tasks:Missing", "has no attribute 'Missing'"),
         ("outside_tasks:not_a_task", "no subclass of robo_rl.contracts.Task"),
-        ("robo_rl.contracts:Task", "it lacks action_of, command"),
+        ("robo_rl.contracts:Task", "it lacks action_of, action_space"),
     ],
 )
 def test_a_wrong_task_gets_one_line(outside, name, says):
