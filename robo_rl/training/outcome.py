@@ -45,7 +45,7 @@ def figures(
 def draw_curve(config: TrainConfig, run: RunFolder) -> str:
     """Draw the learning curve and return the name of the file."""
     file = run.path / "learning_curve.png"
-    title = f"{config.task}, {config.robot}, seed {config.seed}"
+    title = ", ".join([config.task, *([] if config.is_foreign else [config.robot]), f"seed {config.seed}"])
     plot_learning_curve(run.metrics(), file, title=title, target=config.target_success)
     return file.name
 
