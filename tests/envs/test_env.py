@@ -31,7 +31,7 @@ def test_a_world_that_lacks_a_reading_is_refused_by_name(env):
 
 
 def test_a_reading_says_what_there_is():
-    with pytest.raises(MissingReading, match="'b' is not given here.*a"):
+    with pytest.raises(MissingReading, match=r"'b' is not given here.*a"):
         Reading({"a": torch.zeros(1)})["b"]
 
 
