@@ -114,6 +114,7 @@ class WarpWorld(SimulatedWorld):
         self._qpos, self._ctrl, self._live = view(self._d.qpos), view(self._d.ctrl), view(self._d.sensordata)
         self._target_quat = view(self._d.mocap_quat)[:, 0]
         self._body_pos, self._body_quat = view(self._m.body_pos), view(self._m.body_quat)
+        self._geom_pos, self._geom_rot = view(self._d.geom_xpos), view(self._d.geom_xmat)
         self._spring_length = view(self._m.tendon_lengthspring) if self._posture else None
         self._overflow = view(self._d.overflow)
         self._directions = torch.tensor(self._null_space, device=self.device)
@@ -161,6 +162,17 @@ class WarpWorld(SimulatedWorld):
             else:
                 body = self.model.body(item.name).id
                 self._body_pos[rows, body], self._body_quat[rows, body] = pos, quat
+                if item.mount == "fixture":
+                    self._place_geoms(rows, body, pos, pose.rot.to(self._qpos))
+
+    def _place_geoms(self, rows: torch.Tensor, body: int, pos: torch.Tensor, rot: torch.Tensor) -> None:
+        """Put the geoms of a body at rest where it is: the engine does so only once, when its data is made."""
+        first, count = self.model.body_geomadr[body], self.model.body_geomnum[body]
+        for geom in range(first, first + count):
+            offset = torch.tensor(self.model.geom_pos[geom]).to(pos)
+            turn = torch.tensor(geometry.from_quat_wxyz(self.model.geom_quat[geom])).to(rot)
+            self._geom_pos[rows, geom] = pos + geometry.rotate(rot, offset)
+            self._geom_rot[rows, geom] = rot @ turn
 
     def _settle(self, rows: torch.Tensor, target: Command) -> None:
         self._aim(target)
