@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -85,8 +86,7 @@ class SimulatedWorld(ABC):
         Raises:
             InvalidAction: if the command is not finite; nothing has moved then.
         """
-        # One number tells whether all are finite: what is not finite makes the sum so.
-        if not torch.isfinite(command.pos.sum() + command.rot.sum() + command.gripper.sum()):
+        if not self._sum_is_finite(command):
             finite = [torch.isfinite(part).flatten(1).all(1) for part in (command.pos, command.rot, command.gripper)]
             bad = torch.nonzero(~(finite[0] & finite[1] & finite[2])).flatten().tolist()
             if bad:  # or a sum of huge numbers has overflowed
@@ -96,6 +96,13 @@ class SimulatedWorld(ABC):
         self._advance(self._target)
         self._time = self._time + self.control_dt
         return self._reading()
+
+    def _sum_is_finite(self, command: Command) -> bool:
+        """Whether the sum of all numbers is finite, which it is not if one of them is not."""
+        parts = (command.pos, command.rot, command.gripper)
+        if self.device.type == "cpu":
+            return math.isfinite(sum(float(part.numpy().sum()) for part in parts))
+        return math.isfinite(sum(part.sum() for part in parts))
 
     def _check_start(self, n: int, start: Start) -> None:
         if len(start) != n:
