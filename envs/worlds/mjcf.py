@@ -41,6 +41,8 @@ _UNTOUCHABLE = {"contype": 0, "conaffinity": 0}
 # Contacts as stiff as the time step allows: sub-millimetre clearances must not be bridged by penetration.
 _SOLREF, _SOLIMP = [2.0 * TIMESTEP["engine"], 1.0], [0.95, 0.995, 0.0005, 0.5, 2.0]
 
+_FINGER_SPEED = 0.25  # m/s of a finger that its motor pushes as hard as it can
+
 TOOL_ACTUATORS = tuple(f"tool.{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz"))
 FINGERS = ("finger_left", "finger_right")
 
@@ -169,10 +171,12 @@ def _add_gripper(spec: mujoco.MjSpec, robot: RobotSpec, flange: mujoco.MjsBody, 
         if locked is None:
             finger.add_joint(
                 name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0.0, 1.0, 0.0], armature=0.1,
-                damping=[10.0, 0.0, 0.0], range=[gripper.min_width / 2, gripper.max_width / 2],
+                damping=[gripper.max_force / _FINGER_SPEED, 0.0, 0.0],
+                range=[gripper.min_width / 2, gripper.max_width / 2],
             )  # fmt: skip
     if locked is None:
-        # One motor drives both fingers through a gear: their joints are equal, the force acts on half their sum.
+        # One motor drives both fingers through a gear: their joints are equal, the force acts on half their sum. The
+        # damper is in the joints: within the motor's force limit it would make the fingers chatter.
         link = spec.add_equality(
             name="fingers",
             type=mujoco.mjtEq.mjEQ_JOINT,
@@ -186,7 +190,7 @@ def _add_gripper(spec: mujoco.MjSpec, robot: RobotSpec, flange: mujoco.MjsBody, 
             tendon.wrap_joint(name, 1.0)
         stiffness = gripper.max_force / (0.1 * gripper.max_width)
         motor = spec.add_actuator(name="gripper", trntype=mujoco.mjtTrn.mjTRN_TENDON, target="opening")
-        _set_spring(motor, stiffness, 0.05 * stiffness, gripper.max_force)
+        _set_spring(motor, stiffness, 0.0, gripper.max_force)
         motor.ctrlrange = [gripper.min_width, gripper.max_width]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from envs.worlds.base import SimulatedWorld
+from envs.worlds.law import LawDrive
 from envs.worlds.mjcf import Fidelity
 from envs.worlds.rendering import CameraRig, Renderer, close, make_renderer
 from robo_rl import geometry
@@ -51,11 +52,7 @@ class MujocoWorld(SimulatedWorld):
         super().__init__(robot, scene, num_envs=num_envs, device=torch.device("cpu"), fidelity=fidelity)
         self.models = [copy.copy(self.model) for _ in range(num_envs)]
         self.datas = [mujoco.MjData(model) for model in self.models]
-        self._law = None
-        if fidelity == "law":
-            from envs.worlds.law import LawDrive
-
-            self._law = LawDrive(robot, self.models, self.datas)
+        self._law = LawDrive(robot, self.models, self.datas) if fidelity == "law" else None
         threads = min(threads or (1 if self._law else os.cpu_count() or 1), num_envs)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._shares = np.array_split(np.arange(num_envs), threads)

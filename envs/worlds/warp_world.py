@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 
@@ -105,6 +106,8 @@ class WarpWorld(SimulatedWorld):
     def _build(self, contacts: int) -> None:
         logger.info("MuJoCo Warp on %s: the first world on a machine compiles for a minute or two", self._device)
         wp, mjw, model = self._wp, self._mjw, self.model
+        # With this flag, boxes touch boxes by the C engine's own algorithm; nothing else changes.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_NATIVECCD)
         per_copy = ("body_pos", "body_quat", "tendon_lengthspring")
         self._m = mjw.put_model(model, batch_sizes=dict.fromkeys(per_copy, self.num_envs))
         self._m.opt.warn_overflow = 0  # we tell ourselves, see _tell_overflow
