@@ -18,6 +18,14 @@ class InvalidAction(UserError, ValueError):
     """An action has the wrong shape or is not finite; it was refused before it reached a world."""
 
 
+class Stale(UserError):
+    """The newest value of a device is too old, or there is none."""
+
+
+class Faulted(UserError):
+    """An arm is in a latched fault, or has just gone into one; the text says which and what to do."""
+
+
 class MissingExtra(UserError, ImportError):
     """An optional dependency is not installed."""
 

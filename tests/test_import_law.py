@@ -33,6 +33,12 @@ WITHOUT_TORCH = (
     "robo_rl/geometry.py",
     "robo_rl/robots/",
     "controllers/",
+    "hardware/arm.py",
+    "hardware/arms/",
+    "hardware/safety/",
+    "hardware/cameras/",
+    "hardware/ros/",
+    "hardware/emulation/",
 )
 """What must run on a robot's computer: torch for type checking only, wherever in the file."""
 
@@ -180,7 +186,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 
 IMPORT_EVERYTHING = """
 import importlib, pkgutil
-for package in ("robo_rl", "controllers", "envs"):
+for package in ("robo_rl", "controllers", "envs", "hardware"):
     found = importlib.import_module(package)
     for info in pkgutil.walk_packages(found.__path__, package + "."):
         if not info.name.startswith("robo_rl.commands.") and info.name != "robo_rl.cli":

@@ -1,5 +1,17 @@
 """The few types that every room meets at. Import torch for type checking only."""
 
+from robo_rl.contracts.devices import (
+    MAX_VALIDITY,
+    Applied,
+    Camera,
+    Frame,
+    Mode,
+    Operator,
+    Robot,
+    RobotState,
+    RobotStatus,
+    ToolCommand,
+)
 from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Metrics, Obs, Step
 from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
 from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
@@ -8,26 +20,36 @@ from robo_rl.contracts.task import Reward, Task
 from robo_rl.contracts.world import Command, Pose, Start, World
 
 __all__ = [
+    "MAX_VALIDITY",
     "PRIVILEGED_PREFIX",
     "Agent",
+    "Applied",
     "Batch",
     "BatchedEnv",
+    "Camera",
     "CameraSpec",
     "Command",
+    "Frame",
     "Gripper",
     "Impedance",
     "Link",
     "Metrics",
+    "Mode",
     "Obs",
+    "Operator",
     "Pose",
     "Reading",
     "Reward",
+    "Robot",
     "RobotSpec",
+    "RobotState",
+    "RobotStatus",
     "SceneObject",
     "SceneSpec",
     "Shape",
     "Start",
     "Step",
     "Task",
+    "ToolCommand",
     "World",
 ]

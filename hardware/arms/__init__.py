@@ -1,0 +1,1 @@
+"""Drives: the arms as the SDKs of their makers give them, unguarded."""

@@ -1,0 +1,118 @@
+"""What the SDK of an arm's maker gives: unguarded. Only :class:`hardware.arm.Arm` may hold one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from robo_rl.contracts import RobotSpec
+
+Control = Literal["torque", "pose", "joints"]
+"""How a drive can be driven: joint torques, poses of the tool that the SDK's impedance tracks, or joint positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriveState:
+    """What a drive measured in one cycle, float64.
+
+    Attributes:
+        stamp: ``time.monotonic()`` of the measurement, s.
+        joint_pos: (n,) rad.
+        joint_vel: (n,) rad/s.
+        joint_torque: (n,) torque that the surroundings exert at the joints, gravity and motion removed, N·m; NaN where
+            the device cannot tell.
+        bias: (n,) torque that a torque command has to contain for gravity and Coriolis forces, N·m; zero for what the
+            arm itself compensates.
+        gripper_width: m.
+        error: what the device itself complains of, such as a reflex; empty while all is well.
+    """
+
+    stamp: float
+    joint_pos: np.ndarray
+    joint_vel: np.ndarray
+    joint_torque: np.ndarray
+    bias: np.ndarray
+    gripper_width: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delegated:
+    """Limits that a drive's own fast loop enforces, set there by :meth:`Drive.open`.
+
+    Attributes:
+        limits: their names, as in :class:`hardware.safety.limits.SafetyLimits`.
+        by: who does it, for people.
+    """
+
+    limits: frozenset[str] = frozenset()
+    by: str = ""
+
+
+@runtime_checkable
+class Drive(Protocol):
+    """One arm with its gripper, driven from one thread.
+
+    Example:
+        >>> drive.open()                                  # doctest: +SKIP
+        >>> while True:                                   # doctest: +SKIP
+        ...     state = drive.read()                      # waits for the next cycle
+        ...     drive.write_torque(law(state))
+
+    Attributes:
+        spec: the arm.
+        controls: what it can be driven by; ``write_*`` of anything else raises NotImplementedError.
+        rate: cycles per second that :meth:`read` is paced at, Hz.
+        delegated: limits that its own loop enforces.
+    """
+
+    spec: RobotSpec
+    controls: frozenset[Control]
+    rate: float
+    delegated: Delegated
+
+    def open(self) -> None:
+        """Connect, and hold where the arm is.
+
+        Raises:
+            UserError: if it cannot be reached or is not the arm of ``spec``; names the address and the remedy.
+        """
+        ...
+
+    def read(self) -> DriveState:
+        """Wait for the next cycle and return what was measured; the pace of the control loop.
+
+        Raises:
+            Stale: if the device has been silent for longer than it may be; the next call tries again.
+        """
+        ...
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """Apply joint torques (n,) N·m until the next cycle, on top of what the arm itself compensates."""
+        ...
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """Track a pose of the tool centre point, (3,) m and (3, 3), with the SDK's impedance."""
+        ...
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """Track joint positions (n,) rad, as stiff as the device does."""
+        ...
+
+    def write_gripper(self, width: float) -> None:
+        """Open or close the fingers to ``width`` m; returns at once."""
+        ...
+
+    def recover(self) -> None:
+        """Clear the device's own error and go on holding where the arm is.
+
+        Raises:
+            UserError: if it does not clear; says what the device says.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the arm holding or braked by its own means, and disconnect. Once more is no error."""
+        ...

@@ -1,0 +1,1 @@
+"""Calibrations of a cell, each with its residual."""

@@ -1,0 +1,1 @@
+"""Cameras, each usable without ROS."""

@@ -1,0 +1,1 @@
+"""Nodes, clients and messages of ROS 2. Nothing of ROS leaves this folder."""

@@ -1,0 +1,1 @@
+"""The safety filter, and what watches over an arm."""
