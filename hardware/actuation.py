@@ -1,0 +1,285 @@
+"""How a reference becomes what a drive is told: one class for each way a drive can be driven.
+
+They agree on four verbs. ``begin`` takes the arm over where it is; ``seed`` says where a tool reference has to start so
+that nothing jumps; ``track`` pursues a tool reference and ``follow`` a joint trajectory, each for one cycle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from controllers.single import SingleChain, fit_torque, limit_rate, project_to_nullspace, rotation_vector, tool_wrench
+from hardware.arms.drive import Drive
+from hardware.safety.limits import SafetyLimits
+from robo_rl.contracts import Impedance
+
+SOFT_START = 0.5
+"""Seconds in which the springs stiffen after the arm was taken over."""
+
+_SOFTEST = 0.05  # share of the stiffness that they begin with
+_JOINT_STIFFNESS = 7.0  # of a joint's spring in a joint move per N·m that the joint can exert, 1/rad
+_JOINT_DAMPING = 1.0 / 12.0  # of it, s: critical for what Franka's arms weigh
+_JOINT_CLIP = 0.03  # rad that a joint's spring is stretched at most: a fifth of the joint's torque
+_LIMIT_STIFFNESS = 5.0  # of the wall at a joint's limit per N·m that the joint can exert, 1/rad
+_PULLED = 0.1  # share of the largest force of the tool's spring that counts as pulled
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An arm at one instant, and what follows from the measurement.
+
+    Attributes:
+        stamp: of the measurement, s.
+        joint_pos: (n,) rad.
+        joint_vel: (n,) rad/s.
+        joint_torque: (n,) from the surroundings, N·m; NaN where unknown.
+        bias: (n,) torque that a torque command has to contain, N·m.
+        pos: (3,) of the tool, m.
+        rot: (3, 3) of it.
+        jacobian: (6, n) of it.
+        twist: (6,) of it, m/s over rad/s.
+        wrench: (6,) on the tool, N over N·m; NaN if unknown.
+        gripper_width: m.
+        error: of the device.
+    """
+
+    stamp: float
+    joint_pos: np.ndarray
+    joint_vel: np.ndarray
+    joint_torque: np.ndarray
+    bias: np.ndarray
+    pos: np.ndarray
+    rot: np.ndarray
+    jacobian: np.ndarray
+    twist: np.ndarray
+    wrench: np.ndarray
+    gripper_width: float
+    error: str
+
+
+class Actuator(Protocol):
+    """One way of driving an arm.
+
+    Attributes:
+        written: (n,) what was written last, N·m or rad, or (n,) zeros for poses; for the log.
+        pulled: whether a torque of ours pulls at the arm noticeably.
+    """
+
+    written: np.ndarray
+    pulled: bool
+
+    def begin(self, now: Estimate) -> None:
+        """Take over an arm at rest where it is, softly."""
+        ...
+
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pose (3,), (3, 3) and joint positions (n,) at which a reference starts without a jump."""
+        ...
+
+    def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
+        """Pursue a pose of the tool for one cycle of ``dt`` s."""
+        ...
+
+    def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
+        """Pursue a point of a joint trajectory for one cycle; whether the arm keeps up with it."""
+        ...
+
+
+class TorqueActuator:
+    """Impedance law at the tool, joint springs in joint moves; both gravity compensated and soft at the start."""
+
+    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+        spec = drive.spec
+        self._drive = drive
+        self._gains = spec.impedance
+        self._steps = [_softened(spec.impedance, _SOFTEST + (1.0 - _SOFTEST) * i / 20) for i in range(20)]
+        self._max_torque = np.array([link.max_torque for link in spec.links])
+        self._max_rate = spec.impedance.max_torque_rate * 1e3
+        self._stiffness = _JOINT_STIFFNESS * self._max_torque
+        self._low = np.array([link.joint_range[0] for link in spec.links]) + 0.5 * limits.joint_margin
+        self._high = np.array([link.joint_range[1] for link in spec.links]) - 0.5 * limits.joint_margin
+        self._posture = np.array(spec.home)
+        self._redundant = spec.dof > 6
+        self._threshold = _PULLED * min(spec.impedance.max_force, spec.impedance.stiffness * spec.impedance.clip)
+        self._begun = -math.inf
+        self.written = np.zeros(spec.dof)
+        self.pulled = False
+
+    def begin(self, now: Estimate) -> None:
+        """As in :class:`Actuator`."""
+        self._begun = now.stamp
+        self._posture = now.joint_pos
+        self.written = fit_torque(np.zeros_like(now.bias), now.bias, self._max_torque)
+
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As in :class:`Actuator`."""
+        return now.pos, now.rot, now.joint_pos
+
+    def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
+        """As in :class:`Actuator`; see :mod:`controllers.impedance`."""
+        phase = (now.stamp - self._begun) / SOFT_START
+        gains = self._gains if phase >= 1.0 else self._steps[max(int(phase * len(self._steps)), 0)]
+        wrench = tool_wrench(gains, now.twist, now.pos, now.rot, pos, rot)
+        self.pulled = float(np.abs(wrench[:3]).max()) > self._threshold
+        effort = now.jacobian.T @ wrench
+        if self._redundant:
+            posture = (
+                gains.nullspace_stiffness * (self._posture - now.joint_pos) - gains.nullspace_damping * now.joint_vel
+            )
+            effort = effort + project_to_nullspace(now.jacobian, posture)
+        self._write(now, effort, dt)
+
+    def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
+        """As in :class:`Actuator`: ``K clip(q_d - q) + D (dq_d - dq)``, bounded by what the clip allows at rest."""
+        phase = min((now.stamp - self._begun) / SOFT_START, 1.0)
+        stiffness = (_SOFTEST + (1.0 - _SOFTEST) * phase) * self._stiffness
+        most = stiffness * _JOINT_CLIP
+        error = joint_pos - now.joint_pos
+        effort = stiffness * error + _JOINT_DAMPING * stiffness * (joint_vel - now.joint_vel)
+        effort = np.minimum(np.maximum(effort, -most), most)
+        self.pulled = float((np.abs(effort) / most).max()) > _PULLED
+        self._posture = now.joint_pos
+        self._write(now, effort, dt)
+        return bool((np.abs(error) < 2.0 * _JOINT_CLIP).all())
+
+    def _write(self, now: Estimate, effort: np.ndarray, dt: float) -> None:
+        q = now.joint_pos
+        if (q < self._low).any() or (q > self._high).any():  # pushed into its margin: a wall pushes back
+            inside = np.minimum(np.maximum(q, self._low), self._high)
+            effort = effort + _LIMIT_STIFFNESS * self._max_torque * (inside - q)
+        wanted = fit_torque(effort, now.bias, self._max_torque)
+        self.written = limit_rate(wanted, self.written, self._max_rate * dt)
+        self._drive.write_torque(self.written)
+
+
+class JointActuator:
+    """Differential inverse kinematics of the reference, for drives that hold joint positions.
+
+    Each cycle goes ``dq = Jᵀ (J Jᵀ + λ² 1)⁻¹ e`` with e the way from the pose of the last set-point to the reference,
+    as a whole no faster than the joints may be, and no further than their limits less the margin.
+    """
+
+    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+        spec = drive.spec
+        self._drive = drive
+        self._chain = SingleChain(spec)
+        self._low = np.array([link.joint_range[0] for link in spec.links]) + limits.joint_margin
+        self._high = np.array([link.joint_range[1] for link in spec.links]) - limits.joint_margin
+        self._speed = np.array([link.max_velocity for link in spec.links]) * limits.joint_speed
+        self.written = np.array(spec.home)
+        self.pulled = False  # a servo at rest repeats its counts exactly: that says nothing about it
+
+    def begin(self, now: Estimate) -> None:
+        """As in :class:`Actuator`."""
+        self.written = now.joint_pos
+
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As in :class:`Actuator`: at the set-point, which the arm sags away from."""
+        pos, rot, _ = self._chain.forward(self.written)
+        return pos, rot, self.written
+
+    def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
+        """As in :class:`Actuator`."""
+        here, turned, jacobian = self._chain.forward(self.written)
+        error = np.concatenate((pos - here, rotation_vector(rot @ turned.T)))
+        damped = jacobian @ jacobian.T
+        damped.flat[::7] += 1e-4 + 0.5 * float(error @ error)
+        self._write(jacobian.T @ np.linalg.solve(damped, error), dt)
+
+    def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
+        """As in :class:`Actuator`."""
+        self._write(joint_pos - self.written, dt)
+        return bool((np.abs(self.written - now.joint_pos) < _LAG).all())
+
+    def _write(self, step: np.ndarray, dt: float) -> None:
+        share = float((np.abs(step) / (self._speed * dt)).max())
+        wanted = self.written + (step / share if share > 1.0 else step)
+        # Joints that are outside of their limits may stay there or come back.
+        low, high = np.minimum(self._low, self.written), np.maximum(self._high, self.written)
+        self.written = np.minimum(np.maximum(wanted, low), high)
+        self._drive.write_joints(self.written)
+
+
+_LAG = 0.25  # rad that a position-controlled arm may be behind in a joint move
+
+
+class PoseActuator:
+    """The reference itself, for drives whose SDK holds the tool; joint moves become the poses along them."""
+
+    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+        self._drive = drive
+        self._chain = SingleChain(drive.spec)
+        self._clip = drive.spec.impedance.clip, drive.spec.impedance.rotational_clip
+        self._joints = JointActuator(drive, limits) if "joints" in drive.controls else None
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self.written = np.zeros(drive.spec.dof)
+        self.pulled = False
+
+    def begin(self, now: Estimate) -> None:
+        """As in :class:`Actuator`."""
+        self._last = None
+        if self._joints:
+            self._joints.begin(now)
+
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As in :class:`Actuator`."""
+        pos, rot = self._last or (now.pos, now.rot)
+        if self._joints:
+            self._joints.begin(now)
+        return pos, rot, now.joint_pos
+
+    def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
+        """As in :class:`Actuator`."""
+        self._last = pos, rot
+        self._drive.write_pose(pos, rot)
+
+    def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
+        """As in :class:`Actuator`."""
+        if self._joints:
+            self._last = None
+            return self._joints.follow(now, joint_pos, joint_vel, dt)
+        pos, rot, _ = self._chain.forward(joint_pos)
+        self.track(now, pos, rot, dt)
+        lag, turn = pos - now.pos, rotation_vector(rot @ now.rot.T)
+        return bool(np.abs(lag).max() < 4.0 * self._clip[0] and np.abs(turn).max() < 4.0 * self._clip[1])
+
+
+def actuator(drive: Drive, limits: SafetyLimits) -> Actuator:
+    """The best way to drive ``drive``: by torques, else by poses, else by joints."""
+    kinds = {"torque": TorqueActuator, "pose": PoseActuator, "joints": JointActuator}
+    for control, kind in kinds.items():
+        if control in drive.controls:
+            made: Actuator = kind(drive, limits)
+            return made
+    raise ValueError(f"a drive has to be driven by one of {', '.join(kinds)}, not by {sorted(drive.controls)}")
+
+
+def external_wrench(jacobian: np.ndarray, joint_torque: np.ndarray) -> np.ndarray:
+    """Wrench (6,) on the tool whose joint torques ``Jᵀ w`` are nearest to the measured ones, N over N·m.
+
+    Joints that measure nothing (NaN) are left out; with fewer than three left, the wrench is not known: NaN.
+    """
+    if math.isfinite(joint_torque.sum()):
+        columns, torque = jacobian, joint_torque
+    else:
+        known = np.isfinite(joint_torque)
+        if known.sum() < 3:
+            return np.full(6, np.nan)
+        columns, torque = jacobian[:, known], joint_torque[known]
+    damped = columns @ columns.T
+    damped.flat[::7] += 1e-4
+    return np.asarray(np.linalg.solve(damped, columns @ torque))
+
+
+def _softened(gains: Impedance, share: float) -> Impedance:
+    return dataclasses.replace(
+        gains,
+        stiffness=share * gains.stiffness,
+        rotational_stiffness=share * gains.rotational_stiffness,
+        nullspace_stiffness=share * gains.nullspace_stiffness,
+    )
