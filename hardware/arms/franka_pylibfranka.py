@@ -1,0 +1,271 @@
+"""Franka by pylibfranka: joint torques from our own law, one every millisecond.
+
+pylibfranka keeps Python's lock while it waits for the arm, so :meth:`PylibfrankaDrive.read` sleeps through the part of
+the millisecond in which nothing can come and lets other threads run then. A process that drives an arm so should do
+little else; :mod:`hardware.arms.franka_franky` has its fast loop in C++ and no such worry.
+
+The arm compensates gravity and friction of its own. While no torque comes, it holds where it is by its own position
+controller: after :meth:`~PylibfrankaDrive.open`, after an error, and when the law has been silent for some cycles.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from controllers.limits import limit_rate
+from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.franka import (
+    FrankaSettings,
+    check_ranges,
+    check_tool,
+    complaint,
+    one_line,
+    require_reachable,
+    tool_setting,
+    unreachable,
+)
+from hardware.arms.franka_hand import FrankaHand
+from robo_rl.contracts import RobotSpec
+from robo_rl.errors import MissingExtra, Stale, UserError
+from robo_rl.robots.fr3 import FR3
+
+# Of the torque from one packet to the next. The arm allows 1 N·m per ms, and takes two packets for neighbours even
+# where some between them were lost, so what time has really passed is no excuse for more.
+_MAX_STEP = 0.95  # N·m
+_QUIET = 5  # cycles without a torque after which the arm holds by itself again; it stops with a reflex after 20
+_RETRY = 0.2  # s between attempts to reach an arm that was lost
+_ASLEEP = 0.5e-3  # s after a state in which the next one is not worth waiting for
+
+
+class PylibfrankaDrive:
+    """A Franka, driven by joint torques; a ``Drive``.
+
+    Example:
+        >>> drive = PylibfrankaDrive(FR3, FrankaSettings("172.16.0.2"))     # doctest: +SKIP
+
+    Attributes:
+        spec: the arm.
+        controls: torques only.
+        rate: 1 kHz.
+        delegated: nothing; every limit is our own, but for the arm's reflexes.
+    """
+
+    controls: frozenset[Control] = frozenset({"torque"})
+    rate = 1000.0
+    delegated = Delegated()
+
+    def __init__(self, spec: RobotSpec, settings: FrankaSettings) -> None:
+        self.spec = spec
+        self._settings = settings
+        self._hand = FrankaHand(settings, spec.gripper.max_width) if settings.hand else None
+        self._sdk: ModuleType | None = None
+        self._robot: Any = None
+        self._model: Any = None
+        self._control: Any = None  # of the SDK's torque loop, while it runs
+        self._fault = ""
+        self._lost = ""
+        self._torque = np.zeros(spec.dof)
+        self._quiet = 0
+        self._stamp = 0.0
+
+    def open(self) -> None:
+        """Connect and set the arm up; it holds by itself until the first torque. See :meth:`Drive.open`."""
+        try:
+            import pylibfranka
+        except ImportError as error:
+            raise MissingExtra("the pylibfranka drive", "franka") from error
+        # This libfranka speaks to no Panda, and does not show the model that the arm sends of itself.
+        check_ranges(self.spec, [link.joint_range for link in FR3.links], f"what pylibfranka drives at {self._address}")
+        self._sdk = pylibfranka
+        if self._hand is not None:
+            self._hand.open()
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _address(self) -> str:
+        return self._settings.address
+
+    def _connect(self) -> None:
+        sdk, s = self._sdk, self._settings
+        assert sdk is not None
+        realtime = sdk.RealtimeConfig.kEnforce if s.realtime else sdk.RealtimeConfig.kIgnore
+        require_reachable(s.address)
+        try:
+            robot = sdk.Robot(s.address, realtime)
+            state = robot.read_once()
+            robot.set_collision_behavior(
+                list(s.contact_torque), list(s.collision_torque), list(s.contact_force), list(s.collision_force)
+            )
+            robot.set_load(s.payload_mass, list(s.payload_com), list(s.payload_inertia))
+            robot.set_EE(tool_setting(self.spec, np.array(state.F_T_NE).reshape(4, 4).T))
+            self._model = robot.load_model()
+            state = self._after_setting_up(robot)
+        except (RuntimeError, ValueError) as error:
+            raise unreachable(s.address, error) from error
+        check_tool(self.spec, np.array(state.q), np.array(state.O_T_EE).reshape(4, 4).T, s.address)
+        self._robot, self._control = robot, None
+        self._fault = ""
+        self._torque[:] = 0.0
+        self._stamp = time.monotonic()
+
+    @staticmethod
+    def _after_setting_up(robot: Any) -> Any:
+        """Return a state that surely has the new tool frame in it: the arm takes some cycles to apply it."""
+        for _ in range(20):
+            state = robot.read_once()
+        return state
+
+    def read(self) -> DriveState:
+        """Wait for the arm's next state. See :meth:`Drive.read`."""
+        if self._robot is None:
+            self._reconnect()
+        spare = self._stamp + _ASLEEP - time.monotonic()
+        if spare > 0.0:
+            time.sleep(spare)
+        sdk = self._sdk
+        assert sdk is not None
+        try:
+            state = self._next()
+        except sdk.NetworkException as error:
+            self._drop()
+            self._lost = one_line(error)
+            raise Stale(f"franka at {self._address}: {self._lost}") from error
+        self._stamp = time.monotonic()
+        sensed = self._settings.external_torque
+        return DriveState(
+            stamp=self._stamp,
+            joint_pos=np.array(state.q),
+            joint_vel=np.array(state.dq),
+            # The arm tells what it exerts on its surroundings.
+            joint_torque=-np.array(state.tau_ext_hat_filtered) if sensed else np.full(self.spec.dof, np.nan),
+            bias=np.array(self._model.coriolis(state)),
+            gripper_width=self._hand.width if self._hand is not None else 0.0,
+            error=self._fault or complaint(state),
+        )
+
+    def _next(self) -> Any:
+        sdk = self._sdk
+        assert sdk is not None
+        if self._control is not None:
+            try:
+                if self._quiet > _QUIET:
+                    self._fade()
+                elif self._quiet:
+                    self._control.writeOnce(sdk.Torques(self._torque.tolist()))
+                self._quiet += 1
+                if self._control is not None:
+                    return self._control.readOnce()[0]
+            except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
+                self._fail(error)
+        return self._robot.read_once()
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """Apply joint torques (n,) N·m beyond gravity; nothing happens while the arm is in an error."""
+        sdk = self._sdk
+        if self._robot is None or self._fault or sdk is None:
+            return
+        try:
+            if self._control is None:
+                self._torque[:] = 0.0
+                self._control = self._robot.start_torque_control()
+                self._control.readOnce()
+            self._torque = limit_rate(np.asarray(torque, dtype=float), self._torque, _MAX_STEP)
+            self._control.writeOnce(sdk.Torques(self._torque.tolist()))
+            self._quiet = 0
+        except sdk.NetworkException as error:
+            self._drop()
+            self._lost = one_line(error)
+        except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
+            self._fail(error)
+
+    def _fade(self) -> None:
+        """Bring the torque a step nearer to zero; once there, the arm's position controller takes over."""
+        sdk = self._sdk
+        assert sdk is not None
+        self._torque = limit_rate(np.zeros(self.spec.dof), self._torque, _MAX_STEP)
+        command = sdk.Torques(self._torque.tolist())
+        command.motion_finished = not self._torque.any()
+        self._control.writeOnce(command)
+        if command.motion_finished:
+            self._control = None
+
+    def _fail(self, error: Exception) -> None:
+        self._control = None
+        self._fault = one_line(error)
+
+    def _reconnect(self) -> None:
+        """Try again to reach an arm that was lost; it is not driven before :meth:`recover`.
+
+        Raises:
+            Stale: if it is still not there.
+        """
+        time.sleep(_RETRY)
+        try:
+            if self._sdk is None:
+                raise UserError(f"franka at {self._address}: not open")
+            self._connect()
+        except UserError as error:
+            raise Stale(str(error)) from error
+        self._fault = f"the connection was lost: {self._lost}"
+
+    def _drop(self) -> None:
+        """Forget a connection that is gone."""
+        self._control = self._model = self._robot = None
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """Not of this drive."""
+        raise NotImplementedError("pylibfranka is driven by torques; poses are for the drive franky")
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """Not of this drive."""
+        raise NotImplementedError("pylibfranka is driven by torques; joint positions are for the drive franky")
+
+    def write_gripper(self, width: float) -> None:
+        """Open or close the hand to ``width`` m, if there is one."""
+        if self._hand is not None:
+            self._hand.write(width)
+
+    def recover(self) -> None:
+        """Clear a reflex, or connect anew; the arm holds by itself afterwards. See :meth:`Drive.recover`."""
+        sdk = self._sdk
+        if sdk is None:
+            raise UserError(f"franka at {self._address}: not open")
+        if self._robot is None:
+            self._connect()
+        self._control = None
+        try:
+            state = self._robot.read_once()
+            if complaint(state) or self._fault:
+                self._robot.automatic_error_recovery()
+                state = self._robot.read_once()
+        except sdk.NetworkException as error:
+            self._drop()
+            self._lost = one_line(error)
+            raise UserError(f"franka at {self._address}: {self._lost}; is it still there?") from error
+        except RuntimeError as error:
+            raise UserError(f"franka at {self._address} does not recover: {one_line(error)}") from error
+        left = complaint(state)
+        if left:
+            raise UserError(f"franka at {self._address} does not recover: {left}")
+        self._fault = ""
+        self._torque[:] = 0.0
+
+    def close(self) -> None:
+        """End the torque loop, which leaves the arm holding by itself, and disconnect."""
+        if self._control is not None:
+            with suppress(RuntimeError):  # it may be gone already
+                while self._control is not None:
+                    self._control.readOnce()
+                    self._fade()
+        self._drop()
+        if self._hand is not None:
+            self._hand.close()
