@@ -1,8 +1,8 @@
-"""Kinematics and impedance of one arm in plain NumPy: what :mod:`controllers.kinematics` and
-:mod:`controllers.impedance` say, several times as fast.
+"""Kinematics and impedance of one arm in plain NumPy, several times as fast as the batched laws.
 
-The batched laws spend most of their time, at a batch of one, in choosing array namespaces. A control thread that has a
-millisecond for everything cannot afford that. Tests hold both to each other.
+They compute what :mod:`controllers.kinematics` and :mod:`controllers.impedance` do. The batched laws spend most of
+their time, at a batch of one, in choosing array namespaces. A control thread that has a millisecond for everything
+cannot afford that. Tests hold both to each other.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def project_to_nullspace(jacobian: np.ndarray, torque: np.ndarray) -> np.ndarray
 
 
 def fit_torque(effort: np.ndarray, load: np.ndarray, max_torque: np.ndarray) -> np.ndarray:
-    """``load + s effort`` with the largest s of at most 1 within the limits, as :func:`controllers.limits.fit_torque`."""
+    """``load + s effort`` with the largest s that keeps to the limits, as :func:`controllers.limits.fit_torque`."""
     load = np.minimum(np.maximum(load, -max_torque), max_torque)
     room = max_torque - np.copysign(load, effort * load)
     share = float((np.abs(effort) / (room + 1e-9)).max())
@@ -141,7 +141,7 @@ def fit_torque(effort: np.ndarray, load: np.ndarray, max_torque: np.ndarray) -> 
 
 
 def limit_rate(torque: np.ndarray, previous: np.ndarray, max_step: float) -> np.ndarray:
-    """Go from ``previous`` (n,) straight to ``torque`` by at most ``max_step`` N·m, as :mod:`controllers.limits` does."""
+    """Go from ``previous`` (n,) straight to ``torque`` by at most ``max_step``; see :mod:`controllers.limits`."""
     change = torque - previous
     share = float(np.abs(change).max()) / max_step
     return previous + change / share if share > 1.0 else torque

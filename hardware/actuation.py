@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from controllers.single import SingleChain, fit_torque, limit_rate, project_to_nullspace, rotation_vector, tool_wrench
-from hardware.arms.drive import Drive
+from hardware.arms.drive import Control, Drive
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Impedance
 
@@ -26,6 +26,9 @@ _JOINT_STIFFNESS = 7.0  # of a joint's spring in a joint move per N·m that the 
 _JOINT_DAMPING = 1.0 / 12.0  # of it, s: critical for what Franka's arms weigh
 _JOINT_CLIP = 0.03  # rad that a joint's spring is stretched at most: a fifth of the joint's torque
 _LIMIT_STIFFNESS = 5.0  # of the wall at a joint's limit per N·m that the joint can exert, 1/rad
+_LAG = 0.25  # rad that a position-controlled arm may be behind in a joint move
+_SETTLED = 0.01, 0.02  # rad and rad/s within which a joint move has arrived
+_ARRIVED = 0.002, 0.01  # m and rad, the same for an arm that is driven by poses
 _PULLED = 0.1  # share of the largest force of the tool's spring that counts as pulled
 
 
@@ -77,8 +80,8 @@ class Actuator(Protocol):
         """Take over an arm at rest where it is, softly."""
         ...
 
-    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pose (3,), (3, 3) and joint positions (n,) at which a reference starts without a jump."""
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray]:
+        """Pose (3,), (3, 3) at which a reference of the tool starts without a jump."""
         ...
 
     def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
@@ -87,6 +90,10 @@ class Actuator(Protocol):
 
     def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
         """Pursue a point of a joint trajectory for one cycle; whether the arm keeps up with it."""
+        ...
+
+    def arrived(self, now: Estimate, joint_pos: np.ndarray) -> bool:
+        """Whether a joint trajectory that ends at ``joint_pos`` (n,) is over for the arm, too."""
         ...
 
 
@@ -116,9 +123,9 @@ class TorqueActuator:
         self._posture = now.joint_pos
         self.written = fit_torque(np.zeros_like(now.bias), now.bias, self._max_torque)
 
-    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray]:
         """As in :class:`Actuator`."""
-        return now.pos, now.rot, now.joint_pos
+        return now.pos, now.rot
 
     def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
         """As in :class:`Actuator`; see :mod:`controllers.impedance`."""
@@ -146,6 +153,10 @@ class TorqueActuator:
         self._posture = now.joint_pos
         self._write(now, effort, dt)
         return bool((np.abs(error) < 2.0 * _JOINT_CLIP).all())
+
+    def arrived(self, now: Estimate, joint_pos: np.ndarray) -> bool:
+        """As in :class:`Actuator`."""
+        return _at_rest(now, joint_pos)
 
     def _write(self, now: Estimate, effort: np.ndarray, dt: float) -> None:
         q = now.joint_pos
@@ -178,10 +189,10 @@ class JointActuator:
         """As in :class:`Actuator`."""
         self.written = now.joint_pos
 
-    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray]:
         """As in :class:`Actuator`: at the set-point, which the arm sags away from."""
         pos, rot, _ = self._chain.forward(self.written)
-        return pos, rot, self.written
+        return pos, rot
 
     def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
         """As in :class:`Actuator`."""
@@ -196,6 +207,10 @@ class JointActuator:
         self._write(joint_pos - self.written, dt)
         return bool((np.abs(self.written - now.joint_pos) < _LAG).all())
 
+    def arrived(self, now: Estimate, joint_pos: np.ndarray) -> bool:
+        """As in :class:`Actuator`."""
+        return _at_rest(now, joint_pos)
+
     def _write(self, step: np.ndarray, dt: float) -> None:
         share = float((np.abs(step) / (self._speed * dt)).max())
         wanted = self.written + (step / share if share > 1.0 else step)
@@ -203,9 +218,6 @@ class JointActuator:
         low, high = np.minimum(self._low, self.written), np.maximum(self._high, self.written)
         self.written = np.minimum(np.maximum(wanted, low), high)
         self._drive.write_joints(self.written)
-
-
-_LAG = 0.25  # rad that a position-controlled arm may be behind in a joint move
 
 
 class PoseActuator:
@@ -226,16 +238,15 @@ class PoseActuator:
         if self._joints:
             self._joints.begin(now)
 
-    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray]:
         """As in :class:`Actuator`."""
-        pos, rot = self._last or (now.pos, now.rot)
-        if self._joints:
-            self._joints.begin(now)
-        return pos, rot, now.joint_pos
+        return self._last or (now.pos, now.rot)
 
     def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
         """As in :class:`Actuator`."""
         self._last = pos, rot
+        if self._joints:
+            self._joints.begin(now)  # where a joint move would start
         self._drive.write_pose(pos, rot)
 
     def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
@@ -248,14 +259,25 @@ class PoseActuator:
         lag, turn = pos - now.pos, rotation_vector(rot @ now.rot.T)
         return bool(np.abs(lag).max() < 4.0 * self._clip[0] and np.abs(turn).max() < 4.0 * self._clip[1])
 
+    def arrived(self, now: Estimate, joint_pos: np.ndarray) -> bool:
+        """As in :class:`Actuator`; without joint control the tool is there, and a seventh joint may be elsewhere."""
+        if self._joints:
+            return _at_rest(now, joint_pos)
+        pos, rot, _ = self._chain.forward(joint_pos)
+        off, turn = np.abs(pos - now.pos).max(), np.abs(rotation_vector(rot @ now.rot.T)).max()
+        return bool(off < _ARRIVED[0] and turn < _ARRIVED[1] and np.abs(now.joint_vel).max() < _SETTLED[1])
+
 
 def actuator(drive: Drive, limits: SafetyLimits) -> Actuator:
     """The best way to drive ``drive``: by torques, else by poses, else by joints."""
-    kinds = {"torque": TorqueActuator, "pose": PoseActuator, "joints": JointActuator}
+    kinds: dict[Control, type[TorqueActuator] | type[PoseActuator] | type[JointActuator]] = {
+        "torque": TorqueActuator,
+        "pose": PoseActuator,
+        "joints": JointActuator,
+    }
     for control, kind in kinds.items():
         if control in drive.controls:
-            made: Actuator = kind(drive, limits)
-            return made
+            return kind(drive, limits)
     raise ValueError(f"a drive has to be driven by one of {', '.join(kinds)}, not by {sorted(drive.controls)}")
 
 
@@ -274,6 +296,10 @@ def external_wrench(jacobian: np.ndarray, joint_torque: np.ndarray) -> np.ndarra
     damped = columns @ columns.T
     damped.flat[::7] += 1e-4
     return np.asarray(np.linalg.solve(damped, columns @ torque))
+
+
+def _at_rest(now: Estimate, joint_pos: np.ndarray) -> bool:
+    return bool(np.abs(now.joint_pos - joint_pos).max() < _SETTLED[0] and np.abs(now.joint_vel).max() < _SETTLED[1])
 
 
 def _softened(gains: Impedance, share: float) -> Impedance:

@@ -26,9 +26,9 @@ from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
 _ROTATION_TOLERANCE = 1e-3  # of RᵀR = 1, entry by entry
 _LONGEST_CYCLE = 0.02  # s that a reference moves at most in one cycle, however long the cycle was
 _FIRST_STATE = 5.0  # s that opening waits for a measurement
-_SETTLED = 0.01, 0.02  # rad and rad/s within which a joint move has arrived
 _PATIENCE = 2.0  # s that a joint move may make no way
 _PERIODS = 2048  # cycles over which counters are taken
+_BRAKE = 0.5  # s that closing waits for the reference to come to rest
 _RETRY = 0.01  # s between attempts of a driver that raises
 
 _log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ class Arm:
         n = self.spec.dof
         self._fault_log = FaultLog(fault_folder, {
             "stamp": (), "mode": (), "command_id": (), "joint_pos": (n,), "joint_vel": (n,), "joint_torque": (n,),
-            "tcp_pos": (3,), "tcp_rot": (3, 3), "wrench": (6,), "gripper_width": (), "goal_pos": (3,), "goal_rot": (3, 3),
-            "reference_pos": (3,), "reference_rot": (3, 3), "written": (n,),
+            "tcp_pos": (3,), "tcp_rot": (3, 3), "wrench": (6,), "gripper_width": (),
+            "goal_pos": (3,), "goal_rot": (3, 3), "reference_pos": (3,), "reference_rot": (3, 3), "written": (n,),
         }, drive.rate)  # fmt: skip
 
         self._lock = threading.Lock()
@@ -247,10 +247,10 @@ class Arm:
     def _run(self) -> None:
         deadline = math.inf
         while True:
-            if self._closing.is_set():
-                # Brake the reference before letting go.
-                deadline = min(deadline, time.monotonic() + 0.3)
-                if time.monotonic() > deadline or not (self._filter.linvel.any() or self._filter.angvel.any()):
+            if self._closing.is_set():  # brake before letting go
+                deadline = min(deadline, time.monotonic() + _BRAKE)
+                braked = self._pursuit.mode in ("holding", "fault") and self._filter.slow
+                if braked or time.monotonic() > deadline:
                     return
             try:
                 self._cycle()
@@ -268,7 +268,7 @@ class Arm:
         values = np.concatenate((measured.joint_pos, measured.joint_vel, measured.bias))
         if not math.isfinite(values.sum() + measured.stamp):
             self._invalid += 1
-            self._supervisor.watch_age(time.monotonic())
+            self._supervisor.watch_age(time.monotonic(), "the driver gives numbers that are not finite")
             return
         q, dq, torque = measured.joint_pos, measured.joint_vel, measured.joint_torque
         pos, rot, jacobian = self._chain.forward(q)
@@ -318,14 +318,16 @@ class Arm:
         """Decide what to pursue in this cycle."""
         with self._lock:
             wanted, self._wanted = self._wanted, None
-        fault = self._supervisor.fault
-        pursuit = self._pursuit
+        fault, mode = self._supervisor.fault, self._pursuit.mode
         if fault:
-            if pursuit.mode != "fault":
+            if mode != "fault":
                 self._enter(_Pursuit("fault"), now, fault)
+        elif self._closing.is_set():
+            if mode != "holding":
+                self._enter(_Pursuit("holding"), now, "closed")
         elif wanted is not None:
             self._enter(wanted, now, "")
-        elif pursuit.mode == "fault":
+        elif mode == "fault":
             self._enter(_Pursuit("holding"), now, self._ended)
         if self._pursuit.mode == "running" and time.monotonic() > self._pursuit.expires:
             self._enter(_Pursuit("holding"), now, "expired")
@@ -333,8 +335,7 @@ class Arm:
     def _enter(self, pursuit: _Pursuit, now: Estimate, ended: str) -> None:
         """Pursue something else from this cycle on."""
         if self._pursuit.mode == "moving" and pursuit.mode != "moving":
-            pos, rot, _ = self._actuator.seed(now)
-            self._filter.reset(pos, rot)
+            self._filter.reset(*self._actuator.seed(now), now.twist)
         if pursuit.command is not None:
             self._goal = pursuit.command.pos, pursuit.command.rot
             self._source_id = pursuit.command.id
@@ -375,9 +376,7 @@ class Arm:
         if kept_up:
             self._progress += dt
         late = self._progress - motion.duration
-        if late >= 0.0 and (
-            np.abs(now.joint_pos - motion.goal).max() < _SETTLED[0] and np.abs(now.joint_vel).max() < _SETTLED[1]
-        ):
+        if late >= 0.0 and self._actuator.arrived(now, motion.goal):
             self._enter(_Pursuit("holding"), now, "")
         elif self._stuck > _PATIENCE or late > _PATIENCE:
             off = float(np.abs(now.joint_pos - motion.goal).max())
@@ -419,6 +418,8 @@ def _checked(command: ToolCommand) -> ToolCommand:
             raise InvalidAction(f"command.{name} has shape {value.shape}; it must be {shape}")
     if not (np.isfinite(pos).all() and np.isfinite(rot).all() and math.isfinite(gripper)):
         raise InvalidAction("command holds NaN or infinity; send finite numbers only")
+    if not 0 < number < 2**63:
+        raise InvalidAction(f"command.id is {number}; it must be above 0 and below 2**63")
     if not 0.0 < valid_for <= MAX_VALIDITY:
         raise InvalidAction(f"command.valid_for is {valid_for} s; it must be above 0 and at most {MAX_VALIDITY}")
     if np.abs(rot).max() > 2.0 or np.abs(rot.T @ rot - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(rot) < 0:

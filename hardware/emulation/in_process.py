@@ -1,4 +1,4 @@
-"""An arm in the same process: small dynamics and walls, for tests and for trying things out. No simulator, no device."""
+"""An arm in the same process, without device or simulator: small dynamics and walls, for tests and for trials."""
 
 from __future__ import annotations
 

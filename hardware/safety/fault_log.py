@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class FaultLog:
         self._jobs: queue.SimpleQueue[tuple[Path, np.ndarray, str] | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
 
-    def add(self, *values: np.ndarray) -> None:
+    def add(self, *values: np.ndarray | Sequence[float]) -> None:
         """Keep one cycle: the fields' values, flat, in their order."""
         if self._folder is not None:
             np.concatenate(values, out=self._rows[self._count % self._length])

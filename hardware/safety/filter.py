@@ -5,8 +5,8 @@ ever jumps. In each cycle
 
 1. the commanded pose is brought into the work space and the cone of orientations, and to the measured pose by the leash
    (the error clip of the impedance: past it the spring pulls no harder);
-2. a velocity is wanted that comes to rest there: ``v = d / tau`` near by, ``sqrt(2 a (d - a tau² / 2))`` further off, at
-   most the largest speed, less if a joint would come too near to its limits;
+2. a velocity is wanted that comes to rest there: ``v = d / tau`` near by, ``sqrt(2 a (d - a tau² / 2))`` further off,
+   at most the largest speed, less if a joint would be too fast or come too near to its limits;
 3. the velocity goes towards it as far as the acceleration allows, among those velocities from which the reference can
    still stop before it leaves the work space.
 
@@ -69,10 +69,25 @@ class SafetyFilter:
         self._joint_speed = np.array([link.max_velocity for link in spec.links]) * limits.joint_speed
         self.reset(0.5 * (self._low + self._high), self._home_rot)
 
-    def reset(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Put the reference to rest at a pose, wherever it is; from outside of the limits it can only come back."""
+    def reset(self, pos: np.ndarray, rot: np.ndarray, twist: np.ndarray | None = None) -> None:
+        """Put the reference at a pose, wherever that is; from outside of the limits it can only come back.
+
+        Args:
+            pos: (3,) m.
+            rot: (3, 3).
+            twist: (6,) that it has there, m/s over rad/s, shortened to the largest speeds; at rest if None.
+        """
         self.pos, self.rot = np.array(pos), np.array(rot)
         self.linvel, self.angvel = np.zeros(3), np.zeros(3)
+        if twist is not None:
+            speed, turn = math.sqrt(twist[:3] @ twist[:3]), math.sqrt(twist[3:] @ twist[3:])
+            self.linvel = twist[:3] * min(1.0, self._speed / max(speed, 1e-9))
+            self.angvel = twist[3:] * min(1.0, self._turn / max(turn, 1e-9))
+
+    @property
+    def slow(self) -> bool:
+        """Whether the reference is at rest, or as good as."""
+        return bool(np.abs(self.linvel).max() < 0.01 and np.abs(self.angvel).max() < 0.05)
 
     def clamp(self, pos: np.ndarray, rot: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Bring a pose into the work space and the cone; returns it and the limits that changed it."""
@@ -229,8 +244,10 @@ def _towards(v: np.ndarray, braked: np.ndarray, goal: np.ndarray, most: float) -
     e, f = braked - v, goal - braked
     ff = float(f @ f)
     if ff < 1e-24:
-        return goal
+        return braked
     ef = float(e @ f)
     root = ef * ef - ff * (float(e @ e) - most * most)
-    share = (math.sqrt(max(root, 0.0)) - ef) / ff
+    if root < 0.0:  # put where it could not stop in time: brake all the same
+        return braked
+    share = (math.sqrt(root) - ef) / ff
     return braked + min(max(share, 0.0), 1.0) * f

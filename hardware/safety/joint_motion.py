@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from controllers.kinematics import Chain
@@ -36,13 +38,11 @@ class JointMotion:
         """Return joint positions (n,) rad and velocities (n,) rad/s ``time`` s after the beginning."""
         for start, goal, duration in self._legs:
             if time < duration:
-                break
+                x = max(time / duration, 0.0)
+                way = goal - start
+                return start + _smooth(x) * way, (30.0 * x * x * (1.0 - x) ** 2 / duration) * way
             time -= duration
-        else:
-            return self.goal, np.zeros_like(self.goal)
-        x = max(time / duration, 0.0)
-        way = goal - start
-        return start + _smooth(x) * way, (30.0 * x * x * (1.0 - x) ** 2 / duration) * way
+        return self.goal, np.zeros_like(self.goal)
 
 
 class JointPlanner:
@@ -90,7 +90,7 @@ class JointPlanner:
         return start + np.linspace(0.0, 1.0, _SAMPLES)[:, None] * (goal - start), start[None]
 
     def _outside(self, path: np.ndarray, start: np.ndarray) -> str:
-        """Where a path (m, n) leads the tool out of its limits by more than at the start (1, n); empty if it does not."""
+        """Where a path (m, n) leads the tool out of its limits further than at the start (1, n); empty if nowhere."""
         pos, rot = self._chain.forward(path)
         begin, begun = self._chain.forward(start)
         for axis, name in enumerate("xyz"):
@@ -125,5 +125,5 @@ class JointPlanner:
         return start, goal, max(_LEAST, 1.02 * max(speeds), 1.02 * max(accelerations) ** 0.5)
 
 
-def _smooth(x: np.ndarray | float) -> np.ndarray | float:
+def _smooth(x: Any) -> Any:
     return x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)

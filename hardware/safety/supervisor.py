@@ -120,9 +120,7 @@ class Supervisor:
         elif stamp - self._same_since > _FROZEN:
             present["frozen_state"] = "the measurements do not change while the arm is pulled; check its sensors"
         with self._lock:
-            for name in ("control", "stale_state"):  # a good measurement ends both
-                self._present.pop(name, None)
-            self._present = present
+            self._present = present  # a good measurement ends what was latched for want of one
             self._add(present)
             if DEVICE in present:
                 if self._due == math.inf:
@@ -131,11 +129,11 @@ class Supervisor:
                 self._due = math.inf
                 self._latched.pop(DEVICE, None)
 
-    def watch_age(self, now: float) -> None:
+    def watch_age(self, now: float, why: str = "check cable, power and driver") -> None:
         """Latch ``stale_state`` if nothing was measured for too long; for cycles that had no measurement, too."""
         age = now - self._newest
         if age > self._limits.max_state_age:
-            self.latch("stale_state", f"no measurement for {age * 1e3:.0f} ms; check cable, power and driver")
+            self.latch("stale_state", f"no measurement for {age * 1e3:.0f} ms: {why}")
 
     def latch(self, name: str, reason: str) -> None:
         """Latch a fault whose cause is there until the next measurement, if it has one."""
