@@ -127,9 +127,20 @@ def tool_wrench(
     return np.array(wrench)
 
 
-def project_to_nullspace(jacobian: np.ndarray, torque: np.ndarray) -> np.ndarray:
-    """What of ``torque`` (n,) leaves a tool at rest alone, as :func:`controllers.impedance.project_to_nullspace`."""
-    return torque - jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + _SQUARED_DAMPING, jacobian @ torque)
+def damped_inverse(jacobian: np.ndarray) -> np.ndarray:
+    """``(J Jᵀ + λ² 1)⁻¹`` (6, 6): computed once a cycle, it serves projector, pseudo-inverse and force estimate."""
+    return np.asarray(np.linalg.inv(jacobian @ jacobian.T + _SQUARED_DAMPING))
+
+
+def project_to_nullspace(jacobian: np.ndarray, inverse: np.ndarray, torque: np.ndarray) -> np.ndarray:
+    """What of ``torque`` (n,) leaves a tool at rest alone, as :func:`controllers.impedance.project_to_nullspace`.
+
+    Args:
+        jacobian: (6, n).
+        inverse: (6, 6) of :func:`damped_inverse`.
+        torque: (n,) N·m.
+    """
+    return torque - jacobian.T @ (inverse @ (jacobian @ torque))
 
 
 def fit_torque(effort: np.ndarray, load: np.ndarray, max_torque: np.ndarray) -> np.ndarray:

@@ -13,7 +13,15 @@ from typing import Protocol
 
 import numpy as np
 
-from controllers.single import SingleChain, fit_torque, limit_rate, project_to_nullspace, rotation_vector, tool_wrench
+from controllers.single import (
+    SingleChain,
+    damped_inverse,
+    fit_torque,
+    limit_rate,
+    project_to_nullspace,
+    rotation_vector,
+    tool_wrench,
+)
 from hardware.arms.drive import Control, Drive
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Impedance
@@ -45,6 +53,7 @@ class Estimate:
         pos: (3,) of the tool, m.
         rot: (3, 3) of it.
         jacobian: (6, n) of it.
+        inverse: (6, 6) of :func:`controllers.single.damped_inverse`.
         twist: (6,) of it, m/s over rad/s.
         wrench: (6,) on the tool, N over N·m; NaN if unknown.
         gripper_width: m.
@@ -59,6 +68,7 @@ class Estimate:
     pos: np.ndarray
     rot: np.ndarray
     jacobian: np.ndarray
+    inverse: np.ndarray
     twist: np.ndarray
     wrench: np.ndarray
     gripper_width: float
@@ -138,7 +148,7 @@ class TorqueActuator:
             posture = (
                 gains.nullspace_stiffness * (self._posture - now.joint_pos) - gains.nullspace_damping * now.joint_vel
             )
-            effort = effort + project_to_nullspace(now.jacobian, posture)
+            effort = effort + project_to_nullspace(now.jacobian, now.inverse, posture)
         self._write(now, effort, dt)
 
     def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
@@ -281,21 +291,18 @@ def actuator(drive: Drive, limits: SafetyLimits) -> Actuator:
     raise ValueError(f"a drive has to be driven by one of {', '.join(kinds)}, not by {sorted(drive.controls)}")
 
 
-def external_wrench(jacobian: np.ndarray, joint_torque: np.ndarray) -> np.ndarray:
+def external_wrench(jacobian: np.ndarray, inverse: np.ndarray, joint_torque: np.ndarray) -> np.ndarray:
     """Wrench (6,) on the tool whose joint torques ``Jᵀ w`` are nearest to the measured ones, N over N·m.
 
     Joints that measure nothing (NaN) are left out; with fewer than three left, the wrench is not known: NaN.
     """
     if math.isfinite(joint_torque.sum()):
-        columns, torque = jacobian, joint_torque
-    else:
-        known = np.isfinite(joint_torque)
-        if known.sum() < 3:
-            return np.full(6, np.nan)
-        columns, torque = jacobian[:, known], joint_torque[known]
-    damped = columns @ columns.T
-    damped.flat[::7] += 1e-4
-    return np.asarray(np.linalg.solve(damped, columns @ torque))
+        return np.asarray(inverse @ (jacobian @ joint_torque))
+    known = np.isfinite(joint_torque)
+    if known.sum() < 3:
+        return np.full(6, np.nan)
+    columns = jacobian[:, known]
+    return np.asarray(damped_inverse(columns) @ (columns @ joint_torque[known]))
 
 
 def _at_rest(now: Estimate, joint_pos: np.ndarray) -> bool:

@@ -12,22 +12,22 @@ from types import TracebackType
 
 import numpy as np
 
-from controllers.single import SingleChain
+from controllers.single import SingleChain, damped_inverse
 from hardware.actuation import Estimate, actuator, external_wrench
 from hardware.arms.drive import Drive
+from hardware.loop_figures import LoopFigures
+from hardware.safety.commands import checked
 from hardware.safety.fault_log import FaultLog
 from hardware.safety.filter import SafetyFilter
 from hardware.safety.joint_motion import JointMotion, JointPlanner
 from hardware.safety.limits import SafetyLimits
 from hardware.safety.supervisor import Supervisor
-from robo_rl.contracts import MAX_VALIDITY, Applied, Mode, RobotState, RobotStatus, ToolCommand
+from robo_rl.contracts import Applied, Mode, RobotState, RobotStatus, ToolCommand
 from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
 
-_ROTATION_TOLERANCE = 1e-3  # of RᵀR = 1, entry by entry
 _LONGEST_CYCLE = 0.02  # s that a reference moves at most in one cycle, however long the cycle was
 _FIRST_STATE = 5.0  # s that opening waits for a measurement
 _PATIENCE = 2.0  # s that a joint move may make no way
-_PERIODS = 2048  # cycles over which counters are taken
 _BRAKE = 0.5  # s that closing waits for the reference to come to rest
 _RETRY = 0.01  # s between attempts of a driver that raises
 
@@ -106,8 +106,8 @@ class Arm:
         self._anew = True
         self._progress, self._stuck = 0.0, 0.0
         self._written_fault = ""
-        self._counted, self._missed, self._invalid = 0, 0, 0
-        self._periods, self._costs = np.full(_PERIODS, np.nan), np.full(_PERIODS, np.nan)
+        self._invalid = 0
+        self._figures = LoopFigures(drive.rate)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Arm:
         """As in :class:`robo_rl.contracts.Robot`."""
         received = time.monotonic()
         try:
-            command = _checked(command)
+            command = checked(command)
         except InvalidAction:
             with self._lock:
                 self._rejected += 1
@@ -180,22 +180,11 @@ class Arm:
         """As in :class:`robo_rl.contracts.Robot`."""
         fault, reason, person = self._supervisor.describe(time.monotonic())
         wanted = self._wanted or self._pursuit
-        periods, costs = (values[np.isfinite(values)] * 1e3 for values in (self._periods, self._costs))
         counters = {
-            "cycles": float(self._counted),
-            "missed": float(self._missed),
+            **self._figures.summary(),
             "invalid_states": float(self._invalid),
             "fault_log_errors": float(self._fault_log.errors),
         }
-        if len(periods):
-            counters |= {
-                "rate_hz": 1e3 / float(periods.mean()),
-                "period_p50_ms": float(np.percentile(periods, 50)),
-                "period_p99_ms": float(np.percentile(periods, 99)),
-                "period_max_ms": float(periods.max()),
-                "compute_p50_ms": float(np.percentile(costs, 50)),
-                "compute_p99_ms": float(np.percentile(costs, 99)),
-            }
         return RobotStatus(
             mode="fault" if fault else wanted.mode,
             reason=reason,
@@ -272,9 +261,10 @@ class Arm:
             return
         q, dq, torque = measured.joint_pos, measured.joint_vel, measured.joint_torque
         pos, rot, jacobian = self._chain.forward(q)
-        twist, wrench = jacobian @ dq, external_wrench(jacobian, torque)
+        inverse = damped_inverse(jacobian)
+        twist, wrench = jacobian @ dq, external_wrench(jacobian, inverse, torque)
         now = Estimate(
-            measured.stamp, q, dq, torque, measured.bias, pos, rot, jacobian, twist, wrench,
+            measured.stamp, q, dq, torque, measured.bias, pos, rot, jacobian, inverse, twist, wrench,
             measured.gripper_width, measured.error,
         )  # fmt: skip
         elapsed = now.stamp - self._stamp
@@ -357,7 +347,9 @@ class Arm:
             if pursuit.motion is not None:
                 self._move(pursuit.motion, now, dt)
             else:
-                reasons += self._filter.advance(*self._goal, now.pos, now.rot, now.joint_pos, now.jacobian, dt)
+                reasons += self._filter.advance(
+                    *self._goal, now.pos, now.rot, now.joint_pos, now.jacobian, now.inverse, dt
+                )
                 self._actuator.track(now, self._filter.pos, self._filter.rot, dt)
             if self._told != self._gripper and math.isfinite(self._gripper) and pursuit.mode in ("running", "moving"):
                 self._drive.write_gripper(self._gripper)
@@ -389,12 +381,7 @@ class Arm:
             now.rot.ravel(), now.wrench, (now.gripper_width,), self._goal[0], self._goal[1].ravel(), self._filter.pos,
             self._filter.rot.ravel(), self._actuator.written,
         )  # fmt: skip
-        slot = self._counted % _PERIODS
-        if self._counted:
-            self._periods[slot] = elapsed
-            self._missed += elapsed > 1.5 / self._drive.rate
-        self._costs[slot] = time.perf_counter() - began
-        self._counted += 1
+        self._figures.add(elapsed, time.perf_counter() - began)
 
     def _log_fault(self) -> None:
         """Write the log once for each time that a fault is latched."""
@@ -404,24 +391,3 @@ class Arm:
             if fault:
                 reason = self._supervisor.describe(time.monotonic())[1]
                 self._fault_log.write(fault, {"reason": reason, "robot": self.spec.name})
-
-
-def _checked(command: ToolCommand) -> ToolCommand:
-    """A copy of a command, float64, that is not malformed."""
-    try:
-        pos, rot = np.array(command.pos, dtype=float), np.array(command.rot, dtype=float)
-        gripper, valid_for, number = float(command.gripper), float(command.valid_for), int(command.id)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidAction(f"command is malformed: {error}") from error
-    for name, value, shape in (("pos", pos, (3,)), ("rot", rot, (3, 3))):
-        if value.shape != shape:
-            raise InvalidAction(f"command.{name} has shape {value.shape}; it must be {shape}")
-    if not (np.isfinite(pos).all() and np.isfinite(rot).all() and math.isfinite(gripper)):
-        raise InvalidAction("command holds NaN or infinity; send finite numbers only")
-    if not 0 < number < 2**63:
-        raise InvalidAction(f"command.id is {number}; it must be above 0 and below 2**63")
-    if not 0.0 < valid_for <= MAX_VALIDITY:
-        raise InvalidAction(f"command.valid_for is {valid_for} s; it must be above 0 and at most {MAX_VALIDITY}")
-    if np.abs(rot).max() > 2.0 or np.abs(rot.T @ rot - np.eye(3)).max() > _ROTATION_TOLERANCE or np.linalg.det(rot) < 0:
-        raise InvalidAction("command.rot is not a rotation: its columns must be orthonormal and right-handed")
-    return ToolCommand(number, pos, rot, gripper, valid_for)

@@ -39,7 +39,7 @@ class SafetyFilter:
     Example:
         >>> filter.reset(pos, rot)                                              # doctest: +SKIP
         >>> while True:                                                         # doctest: +SKIP
-        ...     reasons = filter.advance(target_pos, target_rot, pos, rot, q, jacobian, dt)
+        ...     reasons = filter.advance(target_pos, target_rot, pos, rot, q, jacobian, inverse, dt)
         ...     law.track(filter.pos, filter.rot)
 
     Attributes:
@@ -111,6 +111,7 @@ class SafetyFilter:
         rot: np.ndarray,
         joint_pos: np.ndarray,
         jacobian: np.ndarray,
+        inverse: np.ndarray,
         dt: float,
     ) -> list[str]:
         """Move the reference towards a target for ``dt`` seconds.
@@ -122,6 +123,7 @@ class SafetyFilter:
             rot: (3, 3) measured.
             joint_pos: (n,) measured, rad.
             jacobian: (6, n) there.
+            inverse: (6, 6) of :func:`controllers.single.damped_inverse`.
             dt: s.
 
         Returns:
@@ -140,7 +142,7 @@ class SafetyFilter:
         wanted, fast = _approach(leashed, self._speed, _APPROACH * self._acceleration, dt)
         wanted_turn, turning = _approach(leashed_turn, self._turn, _APPROACH * self._turn_acceleration, dt)
 
-        share, joints = self._joint_share(wanted, wanted_turn, joint_pos, jacobian)
+        share, joints = self._joint_share(np.concatenate((wanted, wanted_turn)), joint_pos, jacobian, inverse)
         if share < 1.0:
             wanted, wanted_turn = share * wanted, share * wanted_turn
         self._move(wanted, dt)
@@ -161,19 +163,15 @@ class SafetyFilter:
         return reasons
 
     def _joint_share(
-        self, wanted: np.ndarray, turn: np.ndarray, joint_pos: np.ndarray, jacobian: np.ndarray
+        self, twist: np.ndarray, joint_pos: np.ndarray, jacobian: np.ndarray, inverse: np.ndarray
     ) -> tuple[float, str]:
-        """Share of the wanted velocity at which no joint is too fast or comes too near to its limits, and why."""
-        twist = np.concatenate((wanted, turn))
+        """Share of a velocity (6,) at which no joint is too fast or comes too near to its limits, and why."""
         if not twist.any():
             return 1.0, ""
-        damped = jacobian @ jacobian.T
-        damped.flat[::7] += 1e-4
-        rates = jacobian.T @ np.linalg.solve(damped, twist)
+        rates = jacobian.T @ (inverse @ twist)
         fastest = float((np.abs(rates) / self._joint_speed).max())
         room = np.where(rates > 0.0, self._joint_high - joint_pos, joint_pos - self._joint_low)
-        room = np.maximum(room, 0.0) / _DAMPER
-        near = float((np.abs(rates) / (room + 1e-6)).max())
+        near = float((np.abs(rates) / np.maximum(room, 1e-7)).max()) * _DAMPER
         worst = max(fastest, near)
         if worst <= 1.0:
             return 1.0, ""

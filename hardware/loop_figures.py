@@ -1,0 +1,41 @@
+"""How well a control loop keeps its time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_WINDOW = 2048  # cycles
+
+
+class LoopFigures:
+    """Periods and computing times of the last cycles; written by one thread, read by any."""
+
+    def __init__(self, rate: float) -> None:
+        """Count a cycle as missed if it comes half a period late, at ``rate`` Hz."""
+        self._late = 1.5 / rate
+        self._count, self._missed = 0, 0
+        self._periods, self._costs = np.full(_WINDOW, np.nan), np.full(_WINDOW, np.nan)
+
+    def add(self, period: float, cost: float) -> None:
+        """Count a cycle, ``period`` s after the one before, that took ``cost`` s to compute."""
+        slot = self._count % _WINDOW
+        if self._count:
+            self._periods[slot] = period
+            self._missed += period > self._late
+        self._costs[slot] = cost
+        self._count += 1
+
+    def summary(self) -> dict[str, float]:
+        """Cycles and missed ones since the beginning; rate and percentiles of the last ones, Hz and ms."""
+        figures = {"cycles": float(self._count), "missed": float(self._missed)}
+        periods, costs = (values[np.isfinite(values)] * 1e3 for values in (self._periods, self._costs))
+        if len(periods):
+            figures |= {
+                "rate_hz": 1e3 / float(periods.mean()),
+                "period_p50_ms": float(np.percentile(periods, 50)),
+                "period_p99_ms": float(np.percentile(periods, 99)),
+                "period_max_ms": float(periods.max()),
+                "compute_p50_ms": float(np.percentile(costs, 50)),
+                "compute_p99_ms": float(np.percentile(costs, 99)),
+            }
+        return figures
