@@ -1,0 +1,244 @@
+"""A bus of Dynamixel servos through the maker's SDK, Protocol 2.0: what an arm needs, and errors that name the servo.
+
+Two habits of the SDK are mended where its classes allow it: it waits by spinning, and it takes time from the wall
+clock, so that a clock set forward would end an answer's wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import termios
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hardware.arms.serial_ports import port_error
+from robo_rl.errors import MissingExtra
+
+XM430_W350, XL430_W250 = 1020, 1060
+"""Model numbers."""
+
+NO_SHADOW = 255
+MIN_FIRMWARE = 38
+"""From here on there are drive mode and bus watchdog."""
+
+_ALERT = 0x80
+_TRIES = 3  # of one instruction while the arm is set up
+_SLICE = 0.001  # s that a read of the port may sleep
+_PORT_ERRORS = (OSError, termios.error, TypeError, ValueError)  # what pyserial raises when its device vanishes
+
+
+class BusError(Exception):
+    """An instruction failed."""
+
+
+class NoAnswer(BusError):
+    """A servo did not answer, or not intelligibly."""
+
+
+class Unplugged(BusError):
+    """The serial device is gone."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the control table, the same for every servo used here.
+
+    Attributes:
+        address: of its first byte.
+        size: bytes.
+    """
+
+    address: int
+    size: int
+
+
+RETURN_DELAY, DRIVE_MODE, OPERATING_MODE, SHADOW_ID = Item(9, 1), Item(10, 1), Item(11, 1), Item(12, 1)
+HOMING_OFFSET, VELOCITY_LIMIT, MAX_POSITION, MIN_POSITION = Item(20, 4), Item(44, 4), Item(48, 4), Item(52, 4)
+TORQUE_ENABLE, HARDWARE_ERROR, POSITION_P_GAIN, WATCHDOG = Item(64, 1), Item(70, 1), Item(84, 2), Item(98, 1)
+GOAL_PWM, GOAL_CURRENT, PROFILE_ACCELERATION = Item(100, 2), Item(102, 2), Item(108, 4)
+PROFILE_VELOCITY, GOAL_POSITION, PRESENT_CURRENT = Item(112, 4), Item(116, 4), Item(126, 2)
+PRESENT_VELOCITY, PRESENT_POSITION = Item(128, 4), Item(132, 4)
+
+_ERRORS = {
+    1: "it failed to process the instruction", 2: "it does not know the instruction", 3: "it received noise",
+    4: "the value is out of range", 5: "the data have the wrong length", 6: "the value is beyond a limit of its own",
+    7: "the item may not be written now",
+}  # fmt: skip
+
+_HARDWARE_ERRORS = {0: "input voltage", 2: "overheating", 3: "motor encoder", 4: "electrical shock", 5: "overload"}
+
+
+def hardware_errors(status: int) -> str:
+    """Name the bits of the item Hardware Error Status."""
+    names = [_HARDWARE_ERRORS.get(bit, f"bit {bit}") for bit in range(8) if status >> bit & 1]
+    return " and ".join(names)
+
+
+def signed(data: bytes) -> int:
+    """Value of a little-endian item that may be negative."""
+    return int.from_bytes(data, "little", signed=True)
+
+
+class Bus:
+    """Servos on one serial device.
+
+    Example:
+        >>> bus = Bus("/dev/ttyUSB0", {1: "waist"})                         # doctest: +SKIP
+        >>> bus.open(); bus.write(1, TORQUE_ENABLE, 1)                      # doctest: +SKIP
+
+    Args:
+        address: path of the device.
+        names: of the servos, by ID; for people.
+        baudrate: of all of them.
+        patience: seconds beyond the time on the wire that an answer may take.
+
+    Attributes:
+        alerts: servos whose last answer said that something is wrong with their hardware.
+    """
+
+    def __init__(
+        self, address: str, names: Mapping[int, str], baudrate: int = 1_000_000, patience: float = 0.01
+    ) -> None:
+        self.address, self.names = address, dict(names)
+        self.alerts: set[int] = set()
+        self._baudrate, self._patience = baudrate, patience
+        self._port: Any = None
+        self._packets: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the device is there, as far as known."""
+        return self._port is not None
+
+    def name(self, servo: int) -> str:
+        """The servo, for people."""
+        return f"servo {servo} ({self.names.get(servo, 'unknown')})"
+
+    def open(self) -> None:
+        """Open the device, for this process alone.
+
+        Raises:
+            UserError: if it cannot be opened; lists those that can.
+            MissingExtra: if the SDK is not installed.
+        """
+        try:
+            import dynamixel_sdk
+        except ImportError as error:
+            raise MissingExtra("a bus of Dynamixel servos", "widowx") from error
+        patience = 1000.0 * self._patience
+
+        class Port(dynamixel_sdk.PortHandler):
+            def getCurrentTime(self) -> float:  # noqa: N802 (the SDK's name)
+                return 1000.0 * time.monotonic()
+
+            def setPacketTimeout(self, packet_length: int) -> None:  # noqa: N802
+                self.setPacketTimeoutMillis(self.tx_time_per_byte * packet_length + patience)
+
+        port = Port(self.address)
+        try:
+            port.baudrate = self._baudrate
+            port.openPort()
+            port.ser.exclusive = True
+        except _PORT_ERRORS as error:
+            if port.ser is not None:
+                port.ser.close()
+            raise port_error(self.address, error) from error
+        port.ser.timeout = _SLICE
+        with contextlib.suppress(*_PORT_ERRORS, NotImplementedError):
+            port.ser.set_low_latency_mode(True)  # USB adapters collect answers for 16 ms otherwise
+        self._port, self._packets = port, dynamixel_sdk.PacketHandler(2.0)
+
+    def close(self) -> None:
+        """Let go of the device. Once more is no error."""
+        port, self._port = self._port, None
+        if port is not None:
+            with contextlib.suppress(*_PORT_ERRORS):
+                port.closePort()
+
+    def ping(self, servo: int) -> int | None:
+        """Model number of a servo; None if it does not answer."""
+        for _ in range(_TRIES):
+            model, result, _ = self._call("ping", servo)
+            if result == 0:
+                return int(model)
+        return None
+
+    def read(self, servo: int, item: Item, tries: int = _TRIES) -> bytes:
+        """Read an item.
+
+        Raises:
+            BusError: if that fails.
+        """
+        for _ in range(tries):
+            data, result, error = self._call("readTxRx", servo, item.address, item.size)
+            if result == 0 and len(data) == item.size:
+                self._check(servo, error, "reading", item)
+                return bytes(data)
+        raise NoAnswer(f"{self.name(servo)} does not answer")
+
+    def get(self, servo: int, item: Item) -> int:
+        """Read an item that is never negative, or whose bits are meant."""
+        return int.from_bytes(self.read(servo, item), "little")
+
+    def write(self, servo: int, item: Item, value: int) -> None:
+        """Write an item, and see that it is obeyed.
+
+        Raises:
+            BusError: if that fails.
+        """
+        data = list((value & ((1 << 8 * item.size) - 1)).to_bytes(item.size, "little"))
+        for _ in range(_TRIES):
+            result, error = self._call("writeTxRx", servo, item.address, item.size, data)
+            if result == 0:
+                self._check(servo, error, f"writing {value} to", item)
+                return
+        raise NoAnswer(f"{self.name(servo)} does not answer")
+
+    def reboot(self, servo: int) -> None:
+        """Restart a servo: it lets go, and forgets its errors and everything volatile."""
+        self._call("reboot", servo)
+
+    def sync_read(self, servos: Iterable[int], item: Item) -> dict[int, bytes]:
+        """Read the same bytes of several servos at one go; notes in ``alerts`` who complains.
+
+        Raises:
+            NoAnswer: if one of them did not answer; names the first one.
+        """
+        servos = list(servos)
+        answers = {}
+        result = self._call("syncReadTx", item.address, item.size, servos, len(servos), False)
+        for servo in servos:
+            data, result, error = self._call("readRx", servo, item.size) if result == 0 else (b"", result, 0)
+            if result != 0 or len(data) != item.size:
+                raise NoAnswer(f"{self.name(servo)} does not answer")
+            (self.alerts.add if error & _ALERT else self.alerts.discard)(servo)
+            answers[servo] = bytes(data)
+        return answers
+
+    def sync_write(self, item: Item, values: Mapping[int, int]) -> None:
+        """Write an item of several servos at one go; nobody answers."""
+        mask = (1 << 8 * item.size) - 1
+        data = [
+            byte for servo, value in values.items() for byte in (servo, *(value & mask).to_bytes(item.size, "little"))
+        ]
+        self._call("syncWriteTxOnly", item.address, item.size, data, len(data))
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        if self._port is None:
+            raise Unplugged(f"{self.address} is not open")
+        try:
+            return getattr(self._packets, method)(self._port, *arguments)
+        except _PORT_ERRORS as error:
+            self.close()
+            raise Unplugged(f"{self.address} has gone: {' '.join(str(error).split())}; check its cable") from error
+        except IndexError as error:  # the SDK on a mutilated packet
+            self._port.is_using = False
+            raise NoAnswer(f"{self.address}: an answer is mutilated") from error
+
+    def _check(self, servo: int, error: int, doing: str, item: Item) -> None:
+        (self.alerts.add if error & _ALERT else self.alerts.discard)(servo)
+        if code := error & ~_ALERT:
+            why = _ERRORS.get(code, f"error {code}")
+            raise BusError(f"{self.name(servo)} refuses {doing} address {item.address}: {why}")

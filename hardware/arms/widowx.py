@@ -1,0 +1,302 @@
+"""WidowX 250s: nine Dynamixel servos on one bus, through the maker's SDK.
+
+=========  =============  ==========  =======================================================
+servo      joint          model       commanded
+=========  =============  ==========  =======================================================
+1          waist          XM430-W350  position, or position with bounded current
+2 and 3    shoulder       XM430-W350  the same, two servos face to face on one joint
+4 and 5    elbow          XM430-W350  the same
+6          forearm roll   XM430-W350  the same
+7          wrist angle    XM430-W350  the same
+8          wrist rotate   XL430-W250  position only: it does not measure its current
+9          gripper        XL430-W250  position with bounded voltage
+=========  =============  ==========  =======================================================
+
+What that means for force stands in docs/widowx.md.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Literal
+
+import numpy as np
+
+from hardware.arms import dynamixel as dxl
+from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.dynamixel import Bus, BusError, Item
+from hardware.arms.gravity import Gravity
+from hardware.arms.widowx_servos import (
+    ARM,
+    CURRENT_UNIT,
+    FULL_PWM,
+    GAIN,
+    GRIPPER,
+    MASTERS,
+    SERVOS,
+    STIFFNESS,
+    TORQUE_PER_AMPERE,
+    VELOCITY_LIMIT,
+    VELOCITY_UNIT,
+    XL430_FREE,
+    XL430_STALL,
+    angle,
+    gripper_angle,
+    gripper_width,
+    ticks,
+)
+from hardware.arms.widowx_setup import configure, identify, restart
+from robo_rl.contracts.scene import Vec3
+from robo_rl.errors import Stale, UserError
+from robo_rl.robots.widowx250s import WIDOWX250S
+
+_SMOOTHING = 0.03  # s, of the torques
+_STATE = Item(dxl.PRESENT_CURRENT.address, 10)  # current or load, velocity, position
+_HEALTH = Item(dxl.TORQUE_ENABLE.address, 35)  # up to and with the watchdog
+
+CurrentMode = Literal["position", "current_based_position"]
+
+
+class WidowX:
+    """Drives a WidowX 250s; see :class:`hardware.arms.drive.Drive`.
+
+    Joints are held stiffly by the servos' own position controllers. These sag under load, so that what the arm's
+    weight takes is added to the goals. The torque of the surroundings is what the motors give less what the weight
+    takes, from the measured currents; wrist rotate's from its load, which is coarse.
+
+    Example:
+        >>> drive = WidowX("/dev/serial/by-id/usb-FTDI_...")            # doctest: +SKIP
+        >>> arm = Arm(drive, SafetyLimits.of(drive.spec))               # doctest: +SKIP
+
+    Args:
+        address: path of the serial device.
+        rate: cycles per second.
+        mode: ``position``, or ``current_based_position`` to bound the current of the joints that can.
+        max_current: that bound, A; each of the two servos of a joint has it for itself.
+        gripper_effort: share of the supply voltage that the gripper may use; bounds its force.
+        watchdog: seconds without an instruction after which the servos stop by themselves.
+        baudrate: of the bus.
+        payload_mass: of what is fixed to the tool, kg.
+        payload_com: its centre of mass in the tool's frame, m.
+
+    Attributes:
+        lost: reads that were not answered so far.
+    """
+
+    spec = WIDOWX250S
+    controls: frozenset[Control] = frozenset({"joints"})
+    delegated = Delegated()
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        rate: float = 100.0,
+        mode: CurrentMode = "position",
+        max_current: float = 1.2,
+        gripper_effort: float = 0.4,
+        watchdog: float = 0.2,
+        baudrate: int = 1_000_000,
+        payload_mass: float = 0.0,
+        payload_com: Vec3 = (0.0, 0.0, 0.0),
+    ) -> None:
+        for name, value, low, high in (
+            ("rate", rate, 20.0, 250.0), ("max_current", max_current, 0.05, 3.2), ("watchdog", watchdog, 0.04, 2.54),
+            ("gripper_effort", gripper_effort, 0.05, 1.0),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise UserError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+        if mode not in ("position", "current_based_position"):
+            raise UserError(f"mode is {mode!r}; it must be position or current_based_position")
+        self.rate = rate
+        self.lost = 0
+        self._mode = mode
+        self._current, self._pwm = round(max_current / CURRENT_UNIT), round(FULL_PWM * gripper_effort)
+        self._watchdog, self._silence = round(watchdog / 0.02), 0.05
+        self._bus = Bus(address, {servo.id: servo.name for servo in SERVOS}, baudrate)
+        self._gravity = Gravity(self.spec, payload_mass, payload_com)
+        self._damping = np.array(self.spec.joint_damping)
+        stiffness = np.zeros(self.spec.dof)
+        for servo in ARM:
+            stiffness[servo.joint] += STIFFNESS[servo.model]
+        # The scale of the current loop's gain is not published, so that its sag cannot be told beforehand.
+        bounded = np.array([mode != "position" and servo.model == dxl.XM430_W350 for servo in MASTERS])
+        self._sag = np.where(bounded, 0.0, 1.0 / stiffness)  # rad per N·m
+        self._complaints: dict[int, str] = {}
+        self._torque = np.zeros(self.spec.dof)
+        self._gripper_goal = -1
+        self._next, self._turn = 0.0, 0
+        self._last: DriveState | None = None
+
+    def open(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; writes settings that differ, which moves nothing."""
+        self._bus.open()
+        try:
+            identify(self._bus)
+            configure(self._bus, self._mode != "position")
+            self._energise()
+        except BusError as error:
+            self._bus.close()
+            raise UserError(f"address {self._bus.address}: {error}; check its cables and the arm's power") from error
+        except UserError:
+            self._bus.close()
+            raise
+        self._complaints.clear()
+        self._last = None
+        self._next = time.monotonic()
+
+    def read(self) -> DriveState:
+        """As in :class:`hardware.arms.drive.Drive`; a lost answer is asked for once more."""
+        self._next = max(self._next + 1.0 / self.rate, time.monotonic())
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        try:
+            return self._measure()
+        except (BusError, UserError) as error:
+            last = self._last
+            if last is None or time.monotonic() - last.stamp > self._silence:
+                raise Stale(f"{self._bus.address}: {error}") from error
+            return last
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; within the servos' own limits."""
+        goals = self._goals(joint_pos)
+        if self._bus.is_open:  # else the next read says so
+            try:
+                self._bus.sync_write(dxl.GOAL_POSITION, goals)
+            except BusError:
+                self.lost += 1
+
+    def write_gripper(self, width: float) -> None:
+        """As in :class:`hardware.arms.drive.Drive`."""
+        gripper = self.spec.gripper
+        goal = ticks(gripper_angle(min(max(width, gripper.min_width), gripper.max_width)))
+        if goal != self._gripper_goal and self._bus.is_open:
+            try:
+                self._bus.sync_write(dxl.GOAL_POSITION, {GRIPPER.id: goal})
+                self._gripper_goal = goal
+            except BusError:
+                self.lost += 1
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """Not offered: the XL430 has no current mode, and the others' friction is as large as useful torques."""
+        raise NotImplementedError("a WidowX 250s is driven by joint positions")
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """Not offered by the servos."""
+        raise NotImplementedError("a WidowX 250s is driven by joint positions")
+
+    def recover(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; servos that shut down are restarted, and limp meanwhile."""
+        try:
+            if not self._bus.is_open:
+                self._bus.open()
+            self._energise()
+        except BusError as error:
+            raise UserError(f"address {self._bus.address}: {error}") from error
+        self._complaints.clear()
+        self._next = time.monotonic()
+
+    def close(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; the servos go on holding until their power is cut."""
+        if self._bus.is_open:
+            try:
+                for servo in SERVOS:
+                    self._bus.write(servo.id, dxl.WATCHDOG, 0)
+            except BusError:
+                self.lost += 1  # then their watchdogs stop them
+            self._bus.close()
+
+    def _energise(self) -> None:
+        """Bring every servo to holding where it is, whatever state it was in, and arm the watchdogs."""
+        bus = self._bus
+        restart(bus)
+        present = {servo: dxl.signed(bus.read(servo.id, dxl.PRESENT_POSITION)) for servo in SERVOS}
+        goals = self._goals(np.array([angle(present[servo]) for servo in MASTERS]))
+        goals[GRIPPER.id] = min(max(present[GRIPPER], GRIPPER.limits[0]), GRIPPER.limits[1])
+        for servo in SERVOS:
+            bus.write(servo.id, dxl.POSITION_P_GAIN, GAIN[servo.model])
+            bus.write(servo.id, dxl.PROFILE_ACCELERATION, 0)
+            bus.write(servo.id, dxl.PROFILE_VELOCITY, VELOCITY_LIMIT)
+            bus.write(servo.id, dxl.GOAL_PWM, self._pwm if servo is GRIPPER else FULL_PWM)
+            if self._mode != "position" and servo.model == dxl.XM430_W350:
+                bus.write(servo.id, dxl.GOAL_CURRENT, self._current)
+            bus.write(servo.id, dxl.GOAL_POSITION, goals[servo.id])
+            bus.write(servo.id, dxl.TORQUE_ENABLE, 1)
+        for servo in SERVOS:
+            bus.write(servo.id, dxl.WATCHDOG, self._watchdog)
+        self._gripper_goal = -1
+
+    # -- every cycle ---------------------------------------------------------------------------------------------------
+
+    def _goals(self, joint_pos: np.ndarray) -> dict[int, int]:
+        lifted = joint_pos + self._sag * self._gravity.torque(joint_pos)
+        goals = {}
+        for servo in ARM:
+            low, high = servo.limits
+            goals[servo.id] = min(max(ticks(float(lifted[servo.joint])), low), high)
+        return goals
+
+    def _measure(self) -> DriveState:
+        bus = self._bus
+        if not bus.is_open:
+            bus.open()
+        numbers = [servo.id for servo in SERVOS]
+        stamp = time.monotonic()
+        try:
+            answers = bus.sync_read(numbers, _STATE)
+        except dxl.NoAnswer:
+            self.lost += 1
+            answers = bus.sync_read(numbers, _STATE)  # maybe the late first ones: the stamp stays
+        self._examine()
+        position = np.array([angle(dxl.signed(answers[servo.id][6:10])) for servo in MASTERS])
+        velocity = np.array([dxl.signed(answers[servo.id][2:6]) * VELOCITY_UNIT for servo in MASTERS])
+        motors = np.zeros(self.spec.dof)
+        for servo in ARM:
+            effort = dxl.signed(answers[servo.id][:2])
+            if servo.model == dxl.XM430_W350:
+                motors[servo.joint] += effort * CURRENT_UNIT * TORQUE_PER_AMPERE
+            else:  # the load is the voltage: what turning alone takes is no torque
+                motors[servo.joint] += XL430_STALL * (effort / 1000 - velocity[servo.joint] / XL430_FREE)
+        outside = self._gravity.torque(position) + self._damping * velocity - motors
+        elapsed = stamp - self._last.stamp if self._last else math.inf
+        self._torque = self._torque + min(elapsed / _SMOOTHING, 1.0) * (outside - self._torque)
+        self._last = DriveState(
+            stamp,
+            position,
+            velocity,
+            self._torque,
+            np.zeros(self.spec.dof),
+            gripper_width(angle(dxl.signed(answers[GRIPPER.id][6:10]))),
+            self._error(),
+        )
+        return self._last
+
+    def _examine(self) -> None:
+        """Look at who complains, or else at one servo per cycle in turn."""
+        self._turn = (self._turn + 1) % len(SERVOS)
+        numbers = sorted(self._bus.alerts) or [SERVOS[self._turn].id]
+        for number in numbers:
+            try:
+                health = self._bus.read(number, _HEALTH, tries=1)
+            except dxl.NoAnswer:
+                self.lost += 1
+                continue
+            torque, errors = health[0], health[dxl.HARDWARE_ERROR.address - _HEALTH.address]
+            if errors:
+                self._complaints[number] = dxl.hardware_errors(errors) + ("" if torque else ", torque off")
+            elif not torque:
+                self._complaints[number] = "torque off, perhaps restarted; check its power"
+            elif health[-1] == 255:
+                self._complaints[number] = "stopped by its watchdog, as nobody spoke to it for too long"
+            elif health[-1] != self._watchdog:
+                self._complaints[number] = "its watchdog is not armed"
+            else:
+                self._complaints.pop(number, None)
+
+    def _error(self) -> str:
+        """What the servos complain of, each complaint once."""
+        by_text: dict[str, list[int]] = {}
+        for number, text in sorted(self._complaints.items()):
+            by_text.setdefault(text, []).append(number)
+        return "; ".join(f"{', '.join(map(self._bus.name, who))}: {text}" for text, who in by_text.items())
