@@ -24,7 +24,9 @@ MIN_FIRMWARE = 38
 """From here on there are drive mode and bus watchdog."""
 
 _ALERT = 0x80
-_TRIES = 3  # of one instruction while the arm is set up
+TRIES = 3
+"""Of one instruction while an arm is set up."""
+
 _SLICE = 0.001  # s that a read of the port may sleep
 _PORT_ERRORS = (OSError, termios.error, TypeError, ValueError)  # what pyserial raises when its device vanishes
 
@@ -52,6 +54,11 @@ class Item:
 
     address: int
     size: int
+
+    def within(self, block: Item, data: bytes) -> int:
+        """Its value, never negative, in the ``data`` of a ``block`` that contains it."""
+        start = self.address - block.address
+        return int.from_bytes(data[start : start + self.size], "little")
 
 
 RETURN_DELAY, DRIVE_MODE, OPERATING_MODE, SHADOW_ID = Item(9, 1), Item(10, 1), Item(11, 1), Item(12, 1)
@@ -99,7 +106,7 @@ class Bus:
     """
 
     def __init__(
-        self, address: str, names: Mapping[int, str], baudrate: int = 1_000_000, patience: float = 0.01
+        self, address: str, names: Mapping[int, str], baudrate: int = 1_000_000, patience: float = 0.02
     ) -> None:
         self.address, self.names = address, dict(names)
         self.alerts: set[int] = set()
@@ -159,13 +166,13 @@ class Bus:
 
     def ping(self, servo: int) -> int | None:
         """Model number of a servo; None if it does not answer."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             model, result, _ = self._call("ping", servo)
             if result == 0:
                 return int(model)
         return None
 
-    def read(self, servo: int, item: Item, tries: int = _TRIES) -> bytes:
+    def read(self, servo: int, item: Item, tries: int = TRIES) -> bytes:
         """Read an item.
 
         Raises:
@@ -189,7 +196,7 @@ class Bus:
             BusError: if that fails.
         """
         data = list((value & ((1 << 8 * item.size) - 1)).to_bytes(item.size, "little"))
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             result, error = self._call("writeTxRx", servo, item.address, item.size, data)
             if result == 0:
                 self._check(servo, error, f"writing {value} to", item)
@@ -200,13 +207,19 @@ class Bus:
         """Restart a servo: it lets go, and forgets its errors and everything volatile."""
         self._call("reboot", servo)
 
-    def sync_read(self, servos: Iterable[int], item: Item) -> dict[int, bytes]:
+    def sync_read(self, servos: Iterable[int], item: Item, tries: int = 1) -> dict[int, bytes]:
         """Read the same bytes of several servos at one go; notes in ``alerts`` who complains.
 
         Raises:
             NoAnswer: if one of them did not answer; names the first one.
         """
         servos = list(servos)
+        for _ in range(tries - 1):
+            with contextlib.suppress(NoAnswer):
+                return self._sync_read(servos, item)
+        return self._sync_read(servos, item)
+
+    def _sync_read(self, servos: list[int], item: Item) -> dict[int, bytes]:
         answers = {}
         result = self._call("syncReadTx", item.address, item.size, servos, len(servos), False)
         for servo in servos:

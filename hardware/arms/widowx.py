@@ -46,7 +46,7 @@ from hardware.arms.widowx_servos import (
     gripper_width,
     ticks,
 )
-from hardware.arms.widowx_setup import configure, identify, restart
+from hardware.arms.widowx_setup import apply, configure, identify, restart
 from robo_rl.contracts.scene import Vec3
 from robo_rl.errors import Stale, UserError
 from robo_rl.robots.widowx250s import WIDOWX250S
@@ -201,8 +201,7 @@ class WidowX:
         """As in :class:`hardware.arms.drive.Drive`; the servos go on holding until their power is cut."""
         if self._bus.is_open:
             try:
-                for servo in SERVOS:
-                    self._bus.write(servo.id, dxl.WATCHDOG, 0)
+                apply(self._bus, {dxl.WATCHDOG: {servo.id: 0 for servo in SERVOS}})
             except BusError:
                 self.lost += 1  # then their watchdogs stop them
             self._bus.close()
@@ -211,20 +210,23 @@ class WidowX:
         """Bring every servo to holding where it is, whatever state it was in, and arm the watchdogs."""
         bus = self._bus
         restart(bus)
-        present = {servo: dxl.signed(bus.read(servo.id, dxl.PRESENT_POSITION)) for servo in SERVOS}
-        goals = self._goals(np.array([angle(present[servo]) for servo in MASTERS]))
-        goals[GRIPPER.id] = min(max(present[GRIPPER], GRIPPER.limits[0]), GRIPPER.limits[1])
-        for servo in SERVOS:
-            bus.write(servo.id, dxl.POSITION_P_GAIN, GAIN[servo.model])
-            bus.write(servo.id, dxl.PROFILE_ACCELERATION, 0)
-            bus.write(servo.id, dxl.PROFILE_VELOCITY, VELOCITY_LIMIT)
-            bus.write(servo.id, dxl.GOAL_PWM, self._pwm if servo is GRIPPER else FULL_PWM)
-            if self._mode != "position" and servo.model == dxl.XM430_W350:
-                bus.write(servo.id, dxl.GOAL_CURRENT, self._current)
-            bus.write(servo.id, dxl.GOAL_POSITION, goals[servo.id])
-            bus.write(servo.id, dxl.TORQUE_ENABLE, 1)
-        for servo in SERVOS:
-            bus.write(servo.id, dxl.WATCHDOG, self._watchdog)
+        numbers = [servo.id for servo in SERVOS]
+        answers = bus.sync_read(numbers, dxl.PRESENT_POSITION, dxl.TRIES)
+        present = {number: dxl.signed(data) for number, data in answers.items()}
+        goals = self._goals(np.array([angle(present[servo.id]) for servo in MASTERS]))
+        goals[GRIPPER.id] = min(max(present[GRIPPER.id], GRIPPER.limits[0]), GRIPPER.limits[1])
+        settings = {
+            dxl.POSITION_P_GAIN: {servo.id: GAIN[servo.model] for servo in SERVOS},
+            dxl.PROFILE_ACCELERATION: dict.fromkeys(numbers, 0),
+            dxl.PROFILE_VELOCITY: dict.fromkeys(numbers, VELOCITY_LIMIT),
+            dxl.GOAL_PWM: dict.fromkeys(numbers, FULL_PWM) | {GRIPPER.id: self._pwm},
+            dxl.GOAL_POSITION: goals,
+        }
+        if self._mode != "position":
+            settings[dxl.GOAL_CURRENT] = {servo.id: self._current for servo in SERVOS if servo.model == dxl.XM430_W350}
+        apply(bus, settings)
+        apply(bus, {dxl.TORQUE_ENABLE: dict.fromkeys(numbers, 1)})
+        apply(bus, {dxl.WATCHDOG: dict.fromkeys(numbers, self._watchdog)})
         self._gripper_goal = -1
 
     # -- every cycle ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from hardware.arms.dynamixel import Bus, Item
 from hardware.arms.widowx_servos import SERVOS, VELOCITY_LIMIT, Servo
 from robo_rl.errors import UserError
 
+_NUMBERS = tuple(servo.id for servo in SERVOS)
 _FIRMWARE = Item(6, 1)
+_EEPROM = Item(dxl.RETURN_DELAY.address, dxl.MIN_POSITION.address + 4 - dxl.RETURN_DELAY.address)
+_VOLATILE = Item(dxl.TORQUE_ENABLE.address, dxl.GOAL_POSITION.address + 4 - dxl.TORQUE_ENABLE.address)
 _AGREE = 3  # ticks that two servos on one joint may differ by
 _MOST_OFFSET = 1024  # ticks that a homing offset may have in position mode
 _BOOT = 3.0  # s that a servo may take to restart
@@ -53,6 +56,7 @@ def configure(bus: Bus, current_based: bool) -> None:
     Raises:
         UserError: if two servos of a joint cannot be made to agree.
     """
+    found = bus.sync_read(_NUMBERS, _EEPROM, dxl.TRIES)
     for servo in SERVOS:
         bounded = current_based and servo.model == dxl.XM430_W350
         wanted = {
@@ -64,7 +68,7 @@ def configure(bus: Bus, current_based: bool) -> None:
             dxl.MIN_POSITION: servo.limits[0],
             dxl.MAX_POSITION: servo.limits[1],
         }
-        _settle(bus, servo, {item: value for item, value in wanted.items() if bus.get(servo.id, item) != value})
+        _settle(bus, servo, {i: value for i, value in wanted.items() if i.within(_EEPROM, found[servo.id]) != value})
     for servo in SERVOS:
         if servo.shadow_of != dxl.NO_SHADOW:
             _align(bus, servo)
@@ -76,9 +80,10 @@ def restart(bus: Bus) -> None:
     Raises:
         UserError: if one stays down.
     """
-    for servo in SERVOS:
-        bus.write(servo.id, dxl.WATCHDOG, 0)
-    failed = {servo: error for servo in SERVOS if (error := bus.get(servo.id, dxl.HARDWARE_ERROR))}
+    apply(bus, {dxl.WATCHDOG: dict.fromkeys(_NUMBERS, 0)})
+    health = bus.sync_read(_NUMBERS, _VOLATILE, dxl.TRIES)
+    errors = {servo: dxl.HARDWARE_ERROR.within(_VOLATILE, health[servo.id]) for servo in SERVOS}
+    failed = {servo: error for servo, error in errors.items() if error}
     for servo in failed:
         bus.reboot(servo.id)
     if failed:
@@ -93,6 +98,35 @@ def restart(bus: Bus) -> None:
                 f"{bus.name(servo.id)} still reports {dxl.hardware_errors(still)}; support the arm, let it cool or "
                 "take its load off, and recover again"
             )
+
+
+def apply(bus: Bus, settings: Mapping[Item, Mapping[int, int]]) -> None:
+    """Write volatile items of several servos, item by item, and see that they have taken.
+
+    Args:
+        bus: of the servos.
+        settings: for each item the value, by servo.
+
+    Raises:
+        BusError: if one has not; names the servo.
+    """
+    wrong = ""
+    for _ in range(dxl.TRIES):
+        for item, values in settings.items():
+            bus.sync_write(item, values)
+        found = bus.sync_read(_NUMBERS, _VOLATILE, dxl.TRIES)
+        wrong = next(
+            (
+                f"{bus.name(servo)} does not take {value} at address {item.address}"
+                for item, values in settings.items()
+                for servo, value in values.items()
+                if item.within(_VOLATILE, found[servo]) != value
+            ),
+            "",
+        )
+        if not wrong:
+            return
+    raise dxl.BusError(wrong)
 
 
 def _align(bus: Bus, shadow: Servo) -> None:

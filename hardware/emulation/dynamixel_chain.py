@@ -35,6 +35,7 @@ class Chain:
 
     Attributes:
         push: (n,) further torque at the axes, N·m.
+        supported: whether somebody supports the arm wherever no servo holds it.
         mute: servos that do not hear or answer.
         seen: instructions that came, in order.
     """
@@ -44,6 +45,7 @@ class Chain:
     ) -> None:
         self.axes = tuple(axes)
         self.push = np.zeros(len(self.axes))
+        self.supported = True
         self.mute: set[int] = set()
         self.seen: list[int] = []
         self._servos = {servo.id: servo for axis in self.axes for servo in axis.servos}
@@ -59,9 +61,10 @@ class Chain:
         servos = self._servos.values()
         while now > self._now:
             until = min(now, self._now + _CHUNK, *(max(servo.trips_at(), self._now + 1e-4) for servo in servos))
-            load = self.push + (self._load(np.array([axis.angle for axis in self.axes])) if self._load else 0.0)
-            for axis, torque in zip(self.axes, load, strict=True):
-                axis.advance(until - self._now, float(torque))
+            weight = self._load(np.array([axis.angle for axis in self.axes])) if self._load else self.push * 0.0
+            for axis, own, push in zip(self.axes, weight.tolist(), self.push.tolist(), strict=True):
+                limp = not any(servo.get("Torque Enable") for servo in axis.servos)
+                axis.advance(until - self._now, push + (0.0 if limp and self.supported else own))
                 axis.measure(until)
             self._now = until
             for servo in servos:
