@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import gymnasium
 import numpy as np
 import torch
@@ -143,7 +145,7 @@ class Env:
         if action.shape != self._action_shape:
             raise InvalidAction(f"action has shape {tuple(action.shape)}, expected {self._action_shape}")
         # One number tells whether all are finite: what is not finite makes the sum so.
-        if not torch.isfinite(action.sum()):
+        if not math.isfinite(action.sum().item()):
             env, entry = torch.nonzero(~torch.isfinite(action))[0].tolist()
             raise InvalidAction(
                 f"action[{env}, {entry}] is {action[env, entry].item()}; it was refused, nothing has moved"

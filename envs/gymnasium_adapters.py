@@ -88,10 +88,10 @@ class GymEnv(gymnasium.Env):
         import torch
 
         step = self._env.step(torch.as_tensor(np.asarray(action, np.float32))[None])
-        info = {key: _plain(value[0]) for key, value in step.info.items()}
+        info = {key: _plain(value) for key, value in step.info.items()}
         info["is_success"] = info["success"]
-        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
-        return _row(step.obs, 0), float(step.reward[0]), terminated, truncated, info
+        ended = bool(step.terminated.item()), bool(step.truncated.item())
+        return _row(step.obs, 0), step.reward.item(), *ended, info
 
     def render(self) -> np.ndarray | None:
         """Return a picture, (H, W, 3) uint8, or None where no render mode was chosen."""
@@ -236,7 +236,7 @@ def _finite(space: gymnasium.Space) -> gymnasium.Space:
 
 def _row(obs: Obs, i: int) -> Any:
     """Observation of one environment, in arrays of its own."""
-    parts = {key: value[i].cpu().numpy().copy() for key, value in obs.items()}
+    parts = {key: value.cpu().numpy()[i].copy() for key, value in obs.items()}
     return parts["state"] if set(parts) == {"state"} else parts
 
 
@@ -246,7 +246,8 @@ def _rows(obs: Obs) -> Any:
 
 
 def _plain(value: torch.Tensor) -> Any:
-    return value.item() if value.ndim == 0 else value.cpu().numpy().copy()
+    """The only row of a value, in memory of its own."""
+    return value.item() if value.ndim == 1 else value.cpu().numpy()[0].copy()
 
 
 def _told(values: dict[str, np.ndarray], where: np.ndarray) -> dict[str, np.ndarray]:

@@ -114,6 +114,8 @@ def log_quat_wxyz(quat: Array) -> Array:
 def to_quat_wxyz(rot: Array) -> Array:
     """Unit quaternion (..., 4) in MuJoCo's order, w >= 0, of a rotation matrix (..., 3, 3)."""
     xp = array_namespace(rot)
+    if _is_single(rot, 2):
+        return _of_floats(xp, _unit_quat_floats(*rot.reshape(-1).tolist()), rot, (*rot.shape[:-2], 4))
     quat = _quat_direction(xp, rot)
     length = xp.sqrt(xp.sum(quat * quat, axis=-1, keepdims=True))
     return quat / xp.copysign(length, quat[..., :1])
@@ -196,20 +198,29 @@ def _exp_floats(x: float, y: float, z: float) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def _log_floats(
+def _quat_floats(
     r00: float, r01: float, r02: float, r10: float, r11: float, r12: float, r20: float, r21: float, r22: float
-) -> tuple[float, ...]:
+) -> tuple[float, float, float, float]:
     diagonal = (1.0 + r00 + r11 + r22, 1.0 + r00 - r11 - r22, 1.0 - r00 + r11 - r22, 1.0 - r00 - r11 + r22)
     weighted = [d * weight for d, weight in zip(diagonal, _WEIGHTS, strict=True)]
     best = weighted.index(max(weighted))
     if best == 0:
-        w, x, y, z = diagonal[0], r21 - r12, r02 - r20, r10 - r01
-    elif best == 1:
-        w, x, y, z = r21 - r12, diagonal[1], r10 + r01, r02 + r20
-    elif best == 2:
-        w, x, y, z = r02 - r20, r10 + r01, diagonal[2], r21 + r12
-    else:
-        w, x, y, z = r10 - r01, r02 + r20, r21 + r12, diagonal[3]
+        return diagonal[0], r21 - r12, r02 - r20, r10 - r01
+    if best == 1:
+        return r21 - r12, diagonal[1], r10 + r01, r02 + r20
+    if best == 2:
+        return r02 - r20, r10 + r01, diagonal[2], r21 + r12
+    return r10 - r01, r02 + r20, r21 + r12, diagonal[3]
+
+
+def _unit_quat_floats(*entries: float) -> tuple[float, ...]:
+    w, x, y, z = _quat_floats(*entries)
+    scale = math.copysign(1.0, w) / math.sqrt(w * w + x * x + y * y + z * z)
+    return w * scale, x * scale, y * scale, z * scale
+
+
+def _log_floats(*entries: float) -> tuple[float, ...]:
+    w, x, y, z = _quat_floats(*entries)
     n = math.sqrt(x * x + y * y + z * z + _TINY)
     scale = math.copysign(2.0 * math.atan2(n, abs(w)), w) / n
     return x * scale, y * scale, z * scale

@@ -7,11 +7,13 @@ from functools import cached_property
 from math import radians
 from typing import ClassVar
 
+import numpy as np
 import torch
+from array_api_compat import array_namespace
 
 from controllers.reference import ToolDelta
 from envs.tasks.pick_cube import table_cameras
-from envs.tool_task import ToolTask, in_disk, small_rotation, tool_down, uniform
+from envs.tool_task import ToolTask, as_tensor, in_disk, quick, small_rotation, tool_down, uniform
 from robo_rl import geometry
 from robo_rl.contracts import Obs, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
 
@@ -115,55 +117,57 @@ class PegInsertion(ToolTask):
         velocity (3), force (3), torque (3), rotation (3), lead of the target's rotation (3), share of the episode that
         is over (1).
         """
-        pos, rot = reading["tcp_pos"], reading["tcp_rot"]
-        hole = reading["fixture.hole.rot"]
-        vectors = torch.stack(
-            [
-                pos + self.peg_length * rot[:, :, 2] - reading["fixture.hole.pos"],
-                reading["target_pos"] - pos,
-                reading["tcp_linvel"],
-                reading["tcp_angvel"],
-                reading["tcp_force"],
-                reading["tcp_torque"],
-            ],
-            dim=1,
-        )
+        names = (
+            "tcp_pos", "tcp_rot", "target_pos", "target_rot", "fixture.hole.pos", "fixture.hole.rot",
+            "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque", "time",
+        )  # fmt: skip
+        pos, rot, target_pos, target_rot, hole_pos, hole, *motion, time = (quick(reading[name]) for name in names)
+        xp, device = array_namespace(pos), getattr(pos, "device", None)
+        tip = pos + self.peg_length * rot[:, :, 2]
         # Rows of vectors are turned into the hole's frame by multiplication from the right; the half turn from there to
         # the tool's is in the signs of the scales.
-        vectors = (vectors @ hole).flatten(1)
+        vectors = xp.stack([tip - hole_pos, target_pos - pos, *motion], axis=1) @ hole
+        skew, skew_down, scales = (xp.asarray(value, device=device) for value in (_SKEW, _SKEW_DOWN, self._scales))
         parts = [
-            vectors,
-            (hole.mT @ rot).flatten(1) @ _SKEW_DOWN.to(pos.device),
-            axis_of(rot.mT @ reading["target_rot"]),
-            reading["time"],
+            xp.reshape(vectors, (-1, 18)),
+            xp.reshape(geometry.transpose(hole) @ rot, (-1, 9)) @ skew_down,
+            xp.reshape(geometry.transpose(rot) @ target_rot, (-1, 9)) @ skew,
+            time,
         ]
-        state = (torch.cat(parts, dim=-1) * self._scales.to(pos.device)).clamp_(-3.0, 3.0)
-        near = (state[:, :3] * (0.02 / 0.003)).tanh()
-        return {"state": torch.cat([near, state], dim=-1)}
+        state = (xp.concat(parts, axis=-1) * scales).clip(-3.0, 3.0)
+        near = xp.tanh(state[:, :3] * (0.02 / 0.003))
+        return {"state": as_tensor(xp.concat([near, state], axis=-1))}
 
     @cached_property
-    def _scales(self) -> torch.Tensor:
+    def _scales(self) -> np.ndarray:
         """What the entries of the observation are multiplied by, so that each is of the order of one."""
         limits = self.robot.impedance
         lengths = (0.02, limits.clip, 0.1, 0.5, 10.0, 1.0, 0.1, limits.rotational_clip)
-        signs = [_DOWN.diagonal()] * 6 + [torch.ones(3)] * 2
+        signs = [_DOWN.diagonal().numpy()] * 6 + [np.ones(3)] * 2
         scales = [sign / size for sign, size in zip(signs, lengths, strict=True)]
-        return torch.cat([*scales, torch.tensor([self.robot.control_rate / self.horizon])])
+        return np.concatenate([*scales, [self.robot.control_rate / self.horizon]], dtype=np.float32)
 
     def reward(self, reading: Reading) -> Reward:
         """Success when the tip is in the hole to nine tenths of its depth; dense: nearness of the axes, depth."""
         tip = self._tip_in_hole(reading)
-        aside, depth = tip[:, :2], -tip[:, 2]
-        inside = aside.abs().amax(-1) < self.clearance + 0.0005
-        success = inside & (depth > 0.9 * self.depth)
-        return Reward(
-            success=success,
-            failure=torch.zeros_like(success),
-            terms=lambda: {
+        low, high = self._goal.to(tip.device)
+        success = ((tip > low) & (tip < high)).all(-1)
+
+        def terms() -> dict[str, torch.Tensor]:
+            aside, depth = tip[:, :2], -tip[:, 2]
+            inside = (aside.abs() < high[:2]).all(-1)
+            return {
                 "align": 1.0 - (aside.norm(dim=-1) / 0.005).tanh(),
                 "insert": inside * (depth / self.depth).clamp(0.0, 1.0),
-            },
-        )
+            }
+
+        return Reward(success, torch.zeros_like(success), terms)
+
+    @cached_property
+    def _goal(self) -> torch.Tensor:
+        """Corners (2, 3) of the box, in the hole's frame, that the tip of an inserted peg is in, m."""
+        aside = self.clearance + 0.0005
+        return torch.tensor([[-aside, -aside, -torch.inf], [aside, aside, -0.9 * self.depth]])
 
     def expert(self, reading: Reading) -> torch.Tensor:
         """With the true poses: over the hole, aligned, then down, correcting as long as the rim is felt."""
@@ -191,7 +195,7 @@ class PegInsertion(ToolTask):
 
     def _tip_in_hole(self, reading: Reading) -> torch.Tensor:
         """True tip of the peg (B, 3), m, in the true hole's frame."""
-        tip = reading["object.peg.pos"] + self.peg_length * reading["object.peg.rot"][:, :, 2]
+        tip = torch.add(reading["object.peg.pos"], reading["object.peg.rot"][:, :, 2], alpha=self.peg_length)
         return ((tip - reading["object.hole.pos"])[:, None] @ reading["object.hole.rot"])[:, 0]
 
     @staticmethod
@@ -216,12 +220,12 @@ class PegInsertionHard(PegInsertion):
 
 def axis_of(rot: torch.Tensor) -> torch.Tensor:
     """Axis (B, 3) of a rotation (B, 3, 3) times the sine of its angle: the rotation vector where it is small."""
-    return rot.flatten(1) @ _SKEW.to(rot.device)
+    return rot.flatten(1) @ torch.as_tensor(_SKEW, device=rot.device)
 
 
 # Picks (r21 - r12, r02 - r20, r10 - r01) / 2 out of a matrix written as a row.
-_SKEW = torch.zeros(9, 3)
+_SKEW = np.zeros((9, 3), np.float32)
 _SKEW[[7, 2, 3], [0, 1, 2]] = 0.5
 _SKEW[[5, 6, 1], [0, 1, 2]] = -0.5
 # The same of the matrix after the half turn to a tool that points down.
-_SKEW_DOWN = torch.kron(_DOWN, torch.eye(3)) @ _SKEW
+_SKEW_DOWN = np.kron(_DOWN.numpy(), np.eye(3, dtype=np.float32)) @ _SKEW

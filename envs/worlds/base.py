@@ -115,10 +115,12 @@ class SimulatedWorld(ABC):
         """Joint positions (n, dof) float64 that put the tool where ``start`` wants it, in NumPy if on the CPU."""
         pos, rot = start.tool.pos.to(self.device).double(), start.tool.rot.to(self.device).double()
         home = torch.tensor(self.robot.home, dtype=torch.float64, device=self.device).expand(len(pos), -1)
+        wanted: tuple[Any, Any, Any] = (pos, rot, home)
         if self.device.type == "cpu":
-            joints, reached = self._chain.inverse(pos.numpy(), rot.numpy(), home.numpy())
-        else:
-            joints, reached = self._chain.inverse(pos, rot, home)
+            wanted = (pos.numpy(), rot.numpy(), home.numpy())
+        joints, reached = self._chain.inverse(*wanted, iterations=8)  # enough for tasks that stay over their table
+        if not bool(reached.all()):
+            joints, reached = self._chain.inverse(*wanted)
         if not bool(reached.all()):
             k = int(np.nonzero(~np.asarray(torch.as_tensor(reached).cpu()))[0][0])
             place = np.round(pos[k].tolist(), 3).tolist()
@@ -145,8 +147,9 @@ class SimulatedWorld(ABC):
             self._fixtures[name] = Pose(put(old.pos, claimed.pos), put(old.rot, claimed.rot))
 
     def _reading(self) -> Reading:
-        # torch.as_tensor shares the memory of NumPy's arrays.
-        values = {name: torch.as_tensor(value) for name, value in self._layout.read(self._sensordata()).items()}
+        values = self._layout.read(self._sensordata())
+        if self.device.type == "cpu":  # NumPy's arrays, whose memory is shared
+            values = {name: torch.from_numpy(value) for name, value in values.items()}
         target = self._target
         values |= {
             "time": self._time, "target_pos": target.pos, "target_rot": target.rot, "gripper_target": target.gripper,
