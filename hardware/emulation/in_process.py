@@ -15,6 +15,7 @@ from robo_rl.contracts import RobotSpec
 from robo_rl.errors import Stale, UserError
 
 _STEP = 0.001  # longest step of the dynamics, s
+_MOST_STEPS = {True: 4, False: 50}  # of the dynamics in one cycle, of torque-driven arms and of servos
 _GUARD = 0.02  # without a torque for so long, the arm brakes, s
 _SERVO = 25.0  # of position servos, 1/s
 _SENSOR_NOISE = 1e-7  # rad and rad/s; an encoder never says the same twice
@@ -218,7 +219,8 @@ class InProcessDrive:
 
     def _advance(self, now: float) -> None:
         braked = "torque" in self.controls and now - self._written > _GUARD
-        steps = min(max(int(np.ceil((now - self._moved) / _STEP)), 1), 50)
+        # On a machine that stalls, the arm stalls with it: nobody could control one that ran on.
+        steps = min(max(int(np.ceil((now - self._moved) / _STEP)), 1), _MOST_STEPS["torque" in self.controls])
         dt = min((now - self._moved) / steps, _STEP)
         for _ in range(steps):
             self._step(dt, braked or bool(self.faults.error))

@@ -71,12 +71,13 @@ class JointPlanner:
         if goal.shape != start.shape or not np.isfinite(goal).all():
             raise InvalidAction(f"joint_pos must be {len(start)} finite numbers, not {goal.tolist()}")
         beyond = np.maximum(self._low - goal, goal - self._high)
-        if (worst := int(beyond.argmax())) >= 0 and beyond[worst] > 1e-9:
+        worst = int(beyond.argmax())
+        if beyond[worst] > 1e-9:
             raise InvalidAction(
                 f"joint_pos[{worst}] is {goal[worst]:.3f} rad; it must be in [{self._low[worst]:.3f}, "
                 f"{self._high[worst]:.3f}], the range of the joint less limits.joint_margin"
             )
-        if why := self._outside(goal[None], goal[None]):
+        if why := self._outside(goal[None], None):
             raise InvalidAction(f"joint_pos puts the tool {why}; choose another posture or widen the limits")
         why = self._outside(*self._line(start, goal))
         if not why:
@@ -89,20 +90,22 @@ class JointPlanner:
     def _line(self, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return start + np.linspace(0.0, 1.0, _SAMPLES)[:, None] * (goal - start), start[None]
 
-    def _outside(self, path: np.ndarray, start: np.ndarray) -> str:
-        """Where a path (m, n) leads the tool out of its limits further than at the start (1, n); empty if nowhere."""
+    def _outside(self, path: np.ndarray, start: np.ndarray | None) -> str:
+        """Where a path (m, n) leads the tool out of its limits, further than at the start (1, n); empty if nowhere."""
         pos, rot = self._chain.forward(path)
-        begin, begun = self._chain.forward(start)
+        begin, begun = self._chain.forward(path[:1] if start is None else start)
         for axis, name in enumerate("xyz"):
             for sign, wall in ((-1.0, self._box[0][axis]), (1.0, self._box[1][axis])):
                 out = sign * (pos[:, axis] - wall)
-                if (worst := int(out.argmax())) >= 0 and out[worst] > max(
-                    sign * float(begin[0, axis] - wall), 0.0
-                ) + _SLACK[0]:
+                already = 0.0 if start is None else max(sign * float(begin[0, axis] - wall), 0.0)
+                worst = int(out.argmax())
+                if out[worst] > already + _SLACK[0]:
                     return f"out of the work space, to {name} = {pos[worst, axis]:.3f} m"
         tilt = float(np.max(geometry.distance(self._home_rot, rot)))
-        allowed = max(float(geometry.distance(self._home_rot, begun)[0]), self._limits.max_tilt) + _SLACK[1]
-        return f"{tilt:.2f} rad away from its home orientation, beyond limits.max_tilt" if tilt > allowed else ""
+        already = 0.0 if start is None else float(geometry.distance(self._home_rot, begun)[0])
+        if tilt > max(already, self._limits.max_tilt) + _SLACK[1]:
+            return f"{tilt:.2f} rad away from its home orientation, beyond limits.max_tilt"
+        return ""
 
     def _leg(self, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """The straight line with the time that it needs."""

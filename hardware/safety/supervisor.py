@@ -171,7 +171,7 @@ class Supervisor:
             if DEVICE not in self._latched:
                 return False
             if self._asked:
-                self._asked = False
+                self._asked, self._due = False, now + _PAUSE
                 return True
             if len(self._latched) > 1 or now < self._due or not self._budget(now):
                 return False
