@@ -170,7 +170,8 @@ class MujocoPlant:
 class MujocoPainter:
     """Draws the cameras of a scene from snapshots of a :class:`MujocoPlant` of the same robot and scene.
 
-    OpenGL where there is some, ray casting elsewhere; renderers are opened at the first picture.
+    OpenGL where there is some, ray casting elsewhere. The first picture of each size is drawn at once, and thrown away:
+    it may take seconds, which no reader of fresh pictures shall wait for.
 
     Args:
         robot: the arm.
@@ -184,7 +185,12 @@ class MujocoPainter:
         largest = tuple(max((size[k] for size in self.sizes.values()), default=1) for k in range(2))
         self._model = build_model(robot, scene, fidelity="law", offscreen=(max(largest[0], 640), max(largest[1], 480)))
         self._data = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, self._data)
         self._renderers: dict[tuple[int, int], Renderer] = {}
+        for camera, size in self.sizes.items():
+            if size not in self._renderers:
+                self._renderers[size] = make_renderer(self._model, *size)
+                self._picture(camera)
 
     def draw(self, snapshot: np.ndarray, camera: str) -> np.ndarray:
         """Return the picture (height, width, 3) uint8 that ``camera`` takes of a snapshot.
@@ -194,19 +200,19 @@ class MujocoPainter:
         """
         if camera not in self.sizes:
             raise unknown_name("camera", camera, self.sizes)
-        size = self.sizes[camera]
-        if size not in self._renderers:
-            self._renderers[size] = make_renderer(self._model, *size)
         self._pose(snapshot)
-        renderer = self._renderers[size]
-        renderer.update_scene(self._data, camera)
-        return renderer.render()
+        return self._picture(camera)
 
     def close(self) -> None:
         """Free the OpenGL contexts."""
         for renderer in self._renderers.values():
             close(renderer)
         self._renderers = {}
+
+    def _picture(self, camera: str) -> np.ndarray:
+        renderer = self._renderers[self.sizes[camera]]
+        renderer.update_scene(self._data, camera)
+        return renderer.render()
 
     def _pose(self, snapshot: np.ndarray) -> None:
         model, data = self._model, self._data

@@ -30,7 +30,6 @@ from robo_rl.contracts import RobotSpec
 from robo_rl.errors import Stale, UserError
 
 _BACKLOG = 8  # as many states wait at most for a drive that does not read; the kernel keeps ten or so
-_HELLO_EVERY = 0.1  # s between attempts to find a physics process again
 
 
 class EmulatedDrive:
@@ -57,7 +56,6 @@ class EmulatedDrive:
         self._folder = Path(folder)
         self._silence, self._timeout = silence, timeout
         self._socket: socket.socket | None = None
-        self._said_hello = 0.0
         ranges = np.array([link.joint_range for link in spec.links])
         # What no sensor of this arm can have measured: half a radian beyond its joints, ten times their speed.
         self._low, self._high = ranges[:, 0] - 0.5, ranges[:, 1] + 0.5
@@ -184,11 +182,8 @@ class EmulatedDrive:
         return False
 
     def _say_hello(self) -> bool:
-        """Tell the physics process about this drive now and then; False if there is none."""
-        now = time.monotonic()
-        if now - self._said_hello > _HELLO_EVERY:
-            self._said_hello = now
-            self._send(pack_text(Kind.HELLO, self.spec.name))
+        """Tell the physics process about this drive, in case it is a new one; False if there is none."""
+        self._send(pack_text(Kind.HELLO, self.spec.name))
         return self._socket is not None
 
     def _send(self, datagram: bytes) -> None:

@@ -57,11 +57,11 @@ class EmulatedCamera:
         trouble = self._box().trouble()
         because = f": {trouble}" if trouble else ""
         if letter is None:
-            raise Stale(f"camera {self.name!r}: the newest frame is damaged or missing{because}")
+            raise Stale(f"camera {self.name!r}: there is no whole frame{because}")
         age = time.monotonic() - letter.stamp
         if age > max_age:
             raise Stale(f"camera {self.name!r}: the newest frame is {age:.3f} s old{because}")
-        rgb = np.frombuffer(letter.body, dtype=np.uint8).reshape(self.height, self.width, 3)
+        rgb = np.frombuffer(bytearray(letter.body), dtype=np.uint8).reshape(self.height, self.width, 3)
         return Frame(letter.stamp, letter.index, rgb)
 
     def close(self) -> None:

@@ -108,17 +108,20 @@ class Inbox:
         self.label = label.rstrip(b"\0").decode()
 
     def newest(self) -> Letter | None:
-        """Return the newest value; None if there is none, or it is damaged."""
+        """Return the newest value that is whole; None if there is none."""
         for _ in range(_SLOTS):
-            (count,) = _LATEST.unpack_from(self._memory, _LATEST_AT)
-            if count == 0:
-                return None
-            at = _FIRST + (count % _SLOTS) * (_SLOT.size + self._size)
-            number, index, stamp, check = _SLOT.unpack_from(self._memory, at)
-            body = self._memory[at + _SLOT.size : at + _SLOT.size + self._size]
-            if number == count and zlib.crc32(body) == check:
-                return Letter(index, stamp, body)
+            (latest,) = _LATEST.unpack_from(self._memory, _LATEST_AT)
+            for count in range(latest, max(0, latest - _SLOTS + 1), -1):
+                letter = self._read(count)
+                if letter is not None:
+                    return letter
         return None
+
+    def _read(self, count: int) -> Letter | None:
+        at = _FIRST + (count % _SLOTS) * (_SLOT.size + self._size)
+        number, index, stamp, check = _SLOT.unpack_from(self._memory, at)
+        body = self._memory[at + _SLOT.size : at + _SLOT.size + self._size]
+        return Letter(index, stamp, body) if number == count and zlib.crc32(body) == check else None
 
     def trouble(self) -> str:
         """Return what is known of why there are no new values."""

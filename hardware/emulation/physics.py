@@ -122,7 +122,18 @@ class PhysicsServer:
             steps = self._pace.wait()
             now = time.monotonic()
             for left in range(steps - 1, -1, -1):
-                self._tick(now, report=left == 0)
+                self.tick(now, report=left == 0)
+
+    def tick(self, now: float, report: bool = True) -> None:
+        """Do one step, at ``now``: take what has come, step, and report unless another step follows at once."""
+        self._receive(now)
+        arrived = self._torques.arrived(now)
+        self._plant.step(self._guard.act(arrived[-1] if arrived else None))
+        self._seq += 1
+        if self._seq % _SNAPSHOT_EVERY == 0:
+            self._snapshots.put(self._seq, now, self._plant.snapshot().tobytes())
+        if report:
+            self._report(now)
 
     def stop(self) -> None:
         """End :meth:`run` at the next tick; may be called by a signal handler."""
@@ -145,16 +156,6 @@ class PhysicsServer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _tick(self, now: float, report: bool) -> None:
-        self._receive(now)
-        arrived = self._torques.arrived(now)
-        self._plant.step(self._guard.act(arrived[-1] if arrived else None))
-        self._seq += 1
-        if self._seq % _SNAPSHOT_EVERY == 0:
-            self._snapshots.put(self._seq, now, self._plant.snapshot().tobytes())
-        if report:
-            self._report(now)
 
     def _receive(self, now: float) -> None:
         for _ in range(_MESSAGES_PER_TICK):
