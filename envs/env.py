@@ -33,7 +33,10 @@ class Env:
     """
 
     def __init__(self, world: World, task: Task, *, seed: int = 0, reward: str = "sparse") -> None:
-        missing = (task.readings | task.privileged_readings) - world.provides
+        self._assumes = not task.privileged_readings <= world.provides
+        missing = task.readings - world.provides
+        if self._assumes and type(task).assume is Task.assume:
+            missing |= task.privileged_readings - world.provides
         if missing:
             raise MissingReading(
                 f"task {task.name!r} needs {', '.join(sorted(missing))}, which {type(world).__name__} does not give"
@@ -98,18 +101,27 @@ class Env:
         command = self.task.command(action, before)
         reading = self._reading = self.world.step(command)
         self._steps = self._steps + 1
-        reward = self.task.reward(reading)
+        reward = self.task.reward(self._with_privileged(reading))
         value = reward.success.to(torch.float32)
         if self._reward_scales:
             terms = reward.terms()
             value = value + sum(scale * terms[name] for name, scale in self._reward_scales.items())
         terminated = reward.success | reward.failure
+        over = self._steps >= self.horizon
+        if "interrupted" in reading:
+            over = over | reading["interrupted"]
         info = {"success": reward.success, "executed_action": self._executed(action, command, before, reading)}
-        return Step(self._observe(reading), value, terminated, (self._steps >= self.horizon) & ~terminated, info)
+        return Step(self._observe(reading), value, terminated, over & ~terminated, info)
 
     def expert_action(self) -> torch.Tensor:
         """What the task's scripted expert would do now, (B, A)."""
-        return self.task.expert(self.reading.only(self._full)).clamp(-1.0, 1.0)
+        return self.task.expert(self._with_privileged(self.reading).only(self._full)).clamp(-1.0, 1.0)
+
+    def _with_privileged(self, reading: Reading) -> Reading:
+        """The reading, with what the task takes its privileged ones to be where the world does not give them."""
+        if not self._assumes:
+            return reading
+        return Reading({**reading, **self.task.assume(reading.only(self.task.readings))})
 
     def render(self, camera: str | None = None, env_index: int = 0, width: int = 320, height: int = 240) -> np.ndarray:
         """Draw one environment, (height, width, 3) uint8, as ``camera`` sees it; an overview if None.

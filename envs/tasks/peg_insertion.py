@@ -169,6 +169,26 @@ class PegInsertion(ToolTask):
         aside = self.clearance + 0.0005
         return torch.tensor([[-aside, -aside, -torch.inf], [aside, aside, -0.9 * self.depth]])
 
+    def assume(self, reading: Reading) -> dict[str, torch.Tensor]:
+        """The hole is where it is believed to be, and the peg held upright, as near to the axis as its errors allow.
+
+        A tip below the rim is in the hole, however far from the believed axis the unknown errors make it seem.
+        """
+        hole_pos, hole_rot = reading["fixture.hole.pos"], reading["fixture.hole.rot"]
+        rot = reading["tcp_rot"]
+        reach = self.peg_length * rot[:, :, 2]
+        tip = ((reading["tcp_pos"] + reach - hole_pos)[:, None] @ hole_rot)[:, 0]
+        angles = radians(self.hole_angle_error + self.grasp_angle_error)
+        slack = self.hole_error + self.grasp_error + self.peg_length * angles
+        aside = tip[:, :2].norm(dim=-1, keepdim=True)
+        tip = torch.cat([tip[:, :2] * (1.0 - slack / aside.clamp_min(slack)), tip[:, 2:]], dim=-1)
+        return {
+            "object.hole.pos": hole_pos,
+            "object.hole.rot": hole_rot,
+            "object.peg.pos": hole_pos + geometry.rotate(hole_rot, tip) - reach,
+            "object.peg.rot": rot,
+        }
+
     def expert(self, reading: Reading) -> torch.Tensor:
         """With the true poses: over the hole, aligned, then down, correcting as long as the rim is felt."""
         tip = self._tip_in_hole(reading)

@@ -109,6 +109,10 @@ class PickCube(ToolTask):
             },
         )
 
+    def assume(self, reading: Reading) -> dict[str, torch.Tensor]:
+        """The cube is where the tracker sees it."""
+        return {f"object.cube.{part}": reading[f"tracked.cube.{part}"] for part in ("pos", "rot")}
+
     def expert(self, reading: Reading) -> torch.Tensor:
         """Over the cube, turn, down, close, up; where it is in that sequence follows from the reading alone."""
         pos, rot, cube = reading["tcp_pos"], reading["tcp_rot"], reading["object.cube.pos"]

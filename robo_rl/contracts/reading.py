@@ -20,6 +20,7 @@ name                         shape        meaning (SI units, radians, robot base
 ``fixture.NAME.rot``         (B, 3, 3)
 ``tracked.NAME.pos``         (B, 3)       pose of a moving object as a tracker (markers, motion capture) reports it
 ``tracked.NAME.rot``         (B, 3, 3)
+``interrupted``              (B,)         bool: a fault has cut the episode; given by robot cells only
 ``camera.NAME.rgb``          (B, H, W, 3) uint8 colour image
 ``object.NAME.pos``          (B, 3)       *privileged*: true pose of a body in the scene
 ``object.NAME.rot``          (B, 3, 3)    *privileged*

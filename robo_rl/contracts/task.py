@@ -41,7 +41,8 @@ class Task(ABC):
         name: under which the command line knows it.
         robot: the arm it is done with.
         horizon: control steps after which an episode is truncated.
-        privileged_readings: names that only ``reward`` and ``expert`` use; only simulators give them.
+        privileged_readings: names that only ``reward`` and ``expert`` use; only simulators give them, see
+            :meth:`assume`.
         reward_scales: weight of each dense term in the dense reward.
     """
 
@@ -89,6 +90,21 @@ class Task(ABC):
     @abstractmethod
     def reward(self, reading: Reading) -> Reward:
         """Return what the instant is worth; the reading also holds ``privileged_readings``."""
+
+    def assume(self, reading: Reading) -> Mapping[str, torch.Tensor]:
+        """Return what the privileged readings are taken to be where the world does not give them, as in a robot cell.
+
+        ``reading`` holds ``readings`` only. ``reward`` and ``expert`` then work with what comes back.
+
+        Raises:
+            MissingReading: if the task cannot do without the privileged readings.
+        """
+        from robo_rl.errors import MissingReading
+
+        raise MissingReading(
+            f"task {self.name!r} needs {', '.join(sorted(self.privileged_readings))}, which only simulators give; "
+            "let it override Task.assume to be done in a robot cell"
+        )
 
     def expert(self, reading: Reading) -> torch.Tensor:
         """Return the scripted expert's action (B, A); it may use ``privileged_readings``.

@@ -1,0 +1,303 @@
+"""The cell file: devices, addresses, limits and calibration of a robot cell. Data, not code."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hardware.safety.limits import SafetyLimits
+from robo_rl.contracts import RobotSpec
+from robo_rl.contracts.robot import Vec3
+from robo_rl.errors import UserError, unknown_name
+from robo_rl.robots import robot as find_robot
+
+ArmDriver = Literal["pylibfranka", "franky", "widowx250s", "trossen", "simulated"]
+CameraDriver = Literal["realsense", "webcam", "video_file", "simulated"]
+
+SHIPPED = Path(__file__).with_name("cells")
+"""Folder of the cell files that go by their name."""
+
+
+@dataclass(frozen=True)
+class ArmEntry:
+    """An arm with its gripper.
+
+    Attributes:
+        robot: name of the arm.
+        driver: what drives it.
+        settings: of the driver, see its class.
+        limits: fields of :class:`hardware.safety.limits.SafetyLimits`; the work space is the arm's own if left out.
+    """
+
+    robot: str
+    driver: ArmDriver
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CameraEntry:
+    """A camera.
+
+    Attributes:
+        driver: what reads it.
+        width: of the pictures that are handed on, pixels.
+        height: of the pictures that are handed on, pixels.
+        settings: of the driver, see its class.
+    """
+
+    driver: CameraDriver
+    width: int = 128
+    height: int = 128
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            if not 8 <= getattr(self, name) <= 4096:
+                raise UserError(f"{name} is {getattr(self, name)}; give 8 to 4096 pixels")
+
+
+@dataclass(frozen=True)
+class FixtureEntry:
+    """Pose of a fixture in the base frame of the arm, as calibrated.
+
+    Attributes:
+        pos: m.
+        rpy: roll, pitch and yaw about the fixed axes x, y, z, rad.
+    """
+
+    pos: Vec3
+    rpy: Vec3 = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(number) for number in (*self.pos, *self.rpy)):
+            raise UserError(f"pos {self.pos} and rpy {self.rpy} have to be finite")
+        if max(abs(number) for number in self.pos) > 5.0:
+            raise UserError(f"pos is {self.pos} m from the base of the arm; is it in millimetres?")
+
+
+@dataclass(frozen=True)
+class RosEntry:
+    """How the nodes of the cell are reached.
+
+    Attributes:
+        domain: ROS_DOMAIN_ID, 0 to 232.
+        interfaces: addresses of this machine that are used besides loopback; none by default.
+        state_rate: states published per second, Hz.
+    """
+
+    domain: int = 0
+    interfaces: tuple[str, ...] = ()
+    state_rate: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.domain <= 232:
+            raise UserError(f"domain is {self.domain}; it must be from 0 to 232")
+        if not 10.0 <= self.state_rate <= 1000.0:
+            raise UserError(f"state_rate is {self.state_rate} Hz; it must be from 10 to 1000")
+
+
+@dataclass(frozen=True)
+class SimulationEntry:
+    """Of a simulated cell: what stands around the arm, and how it differs from the arm's data sheet.
+
+    Attributes:
+        task: name of the task whose scene is built; the one that is deployed or trained if None.
+        plant: preset (``ideal``, ``different``) or fields of :class:`robo_rl.contracts.plant.PlantSettings`.
+        fps: pictures per second of each camera.
+    """
+
+    task: str | None = None
+    plant: str | Mapping[str, Any] = "ideal"
+    fps: float = 30.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A robot cell.
+
+    Attributes:
+        name: for people, and of what is kept about it.
+        arms: by name.
+        cameras: by the name that tasks know them by.
+        fixtures: calibrated poses, by name.
+        ros: how its nodes are reached.
+        simulation: of a simulated cell; None for a real one.
+        calibration: what calibrations have found, each with its residual; see :mod:`hardware.calibration.record`.
+    """
+
+    name: str
+    arms: Mapping[str, ArmEntry]
+    cameras: Mapping[str, CameraEntry] = field(default_factory=dict)
+    fixtures: Mapping[str, FixtureEntry] = field(default_factory=dict)
+    ros: RosEntry = field(default_factory=RosEntry)
+    simulation: SimulationEntry | None = None
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            raise UserError("arms is empty; a cell needs one at least")
+        for name, entry in self.arms.items():
+            find_robot(entry.robot)
+            self.limits_of(name)
+        drivers = [(name, str(arm.driver)) for name, arm in self.arms.items()]
+        drivers += [(name, str(camera.driver)) for name, camera in self.cameras.items()]
+        simulated = [name for name, driver in drivers if driver == "simulated"]
+        if simulated and self.simulation is None:
+            raise UserError(f"simulation is missing, but the driver of {simulated[0]} is 'simulated'; add the section")
+        if self.simulation is not None and sum(entry.driver == "simulated" for entry in self.arms.values()) != 1:
+            raise UserError("simulation: exactly one arm of a simulated cell has the driver 'simulated'")
+        both = sorted(set(self.arms) & set(self.cameras))
+        if both:
+            raise UserError(f"{both[0]!r} names an arm and a camera; give them different names")
+
+    def arm(self, name: str | None = None) -> str:
+        """Return the name of an arm: ``name`` if it is one, the only one if None.
+
+        Raises:
+            UserError: if there is no such arm, or more than one to choose from.
+        """
+        if name is None:
+            if len(self.arms) > 1:
+                raise UserError(f"cell {self.name!r} has several arms; choose one by --arm: {', '.join(self.arms)}")
+            return next(iter(self.arms))
+        if name not in self.arms:
+            raise unknown_name("arm", name, self.arms)
+        return name
+
+    def spec_of(self, name: str) -> RobotSpec:
+        """The arm behind a name."""
+        return find_robot(self.arms[name].robot)
+
+    def limits_of(self, name: str) -> SafetyLimits:
+        """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
+        base = SafetyLimits.of(self.spec_of(name))
+        values = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
+        return parse(SafetyLimits, {**values, **self.arms[name].limits}, f"arms.{name}.limits")
+
+
+def load_cell(name: str | Path) -> Cell:
+    """Read a cell file, or one that is shipped, by its name.
+
+    Raises:
+        UserError: in one line: the file, the field, its value, what is expected.
+    """
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        path = SHIPPED / f"{name}.yaml"
+        if not path.exists():
+            raise unknown_name("cell (nor is there such a file)", str(name), [each.stem for each in shipped()])
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"cell file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"cell file {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"cell file {path}: expected fields such as name, arms and cameras, got {values!r}")
+    return parse(Cell, values, str(path))
+
+
+def save_cell(cell: Cell, path: Path) -> None:
+    """Write a cell to a file that :func:`load_cell` reads."""
+    path.write_text(yaml.safe_dump(_plain(dataclasses.asdict(cell)), sort_keys=False))
+
+
+def shipped() -> list[Path]:
+    """The cell files that go by their name."""
+    return sorted(SHIPPED.glob("*.yaml"))
+
+
+T = typing.TypeVar("T")
+
+
+def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from what a file says; unknown and missing fields and wrong types are errors.
+
+    Args:
+        kind: the dataclass.
+        values: by field.
+        where: file and path of the fields so far, for messages.
+
+    Raises:
+        UserError: names field, value and expectation.
+    """
+    described = {each.name: each for each in dataclasses.fields(kind) if each.init}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in described:
+            raise unknown_name(f"field in {where}:", str(key), described)
+    for name, each in described.items():
+        if name not in values and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}: {name} is missing; expected {_say(hints[name])}")
+    built = {key: _typed(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    try:
+        return kind(**built)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as the type that a field wants."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    wrong = UserError(f"{where}: {value!r} given, {_say(kind)} expected")
+    if origin in (types.UnionType, typing.Union):
+        for option in inner:
+            try:
+                return _typed(option, value, where)
+            except UserError as error:
+                wrong = error if dataclasses.is_dataclass(option) and isinstance(value, dict) else wrong
+        raise wrong
+    if origin is typing.Literal:
+        if value not in inner:
+            raise unknown_name(f"value of {where}:", str(value), map(str, inner))
+        return value
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise wrong
+        return parse(kind, value, where)  # type: ignore[arg-type]
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise wrong
+        return {str(key): _typed(inner[1], each, f"{where}.{key}") for key, each in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+            raise wrong
+        return tuple(
+            _typed(inner[0 if inner[-1] is Ellipsis else i], each, f"{where}[{i}]") for i, each in enumerate(value)
+        )
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (kind in (int, str, bool, type(None)) and type(value) is kind):
+        return value
+    raise wrong
+
+
+def _say(kind: Any) -> str:
+    """A type, for people."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_say(option) for option in inner)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is tuple:
+        return f"a list of {_say(inner[0])}" if inner[-1] is Ellipsis else f"a list of {len(inner)} numbers"
+    if dataclasses.is_dataclass(kind) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "a section with fields"
+    return {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}.get(
+        kind, str(kind)
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items() if each is not None}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

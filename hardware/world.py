@@ -1,0 +1,322 @@
+"""The world that is a robot cell: an arm, cameras and fixtures, one control period at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from controllers.kinematics import Chain
+from robo_rl import geometry
+from robo_rl.contracts import (
+    MAX_VALIDITY,
+    Camera,
+    Command,
+    Operator,
+    Pose,
+    Reading,
+    Robot,
+    RobotState,
+    SceneSpec,
+    Start,
+    ToolCommand,
+)
+from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
+
+_RETREAT = 0.08  # m that the tool is drawn back along its own axis before a reset moves the joints
+_RETREAT_SPEED = 0.08  # m/s
+_MOVE_TIMEOUT = 30.0  # s that a reset's joint move may take
+
+_log = logging.getLogger(__name__)
+
+
+class CellWorld:
+    """A :class:`robo_rl.contracts.World` with one environment, the robot's own.
+
+    A step sends the command at once, lets the rest of the control period pass on the monotonic clock, and reads the
+    newest stamped values. What the caller calculates between two steps is part of the period. A fault of the arm, a
+    camera that is stale and a link that is gone end the episode: the step waits until the fault is acknowledged, and
+    gives the reading ``interrupted``, which the environment takes for a truncation.
+
+    Example:
+        >>> world = CellWorld(arm, {"wrist": camera}, task.scene())             # doctest: +SKIP
+        >>> env = Env(world, task)                                              # doctest: +SKIP
+
+    Args:
+        robot: the arm.
+        cameras: those of the cell, by the name that tasks know them by.
+        scene: of the task: which fixtures are calibrated, which objects tracked, which cameras read.
+        fixtures: calibrated poses (3,) m and (3, 3), by name. A start is laid out anew around them. Without one, a
+            start's own claim holds, and the operator is asked to put the fixture there.
+        operator: who sets the scene up; nobody if None.
+        tracker: gives the poses (3,) m and (3, 3) of tracked objects, by name; there is none if None.
+        max_age: of a state that a reading may be made of, s.
+        on_wait: told why, whenever a fault has to be acknowledged.
+
+    Attributes:
+        overruns: steps that the caller came too late for, so far.
+        skews: s between the oldest and the newest value of the last reading, by camera.
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        cameras: Mapping[str, Camera],
+        scene: SceneSpec,
+        *,
+        fixtures: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+        operator: Operator | None = None,
+        tracker: Callable[[], Mapping[str, tuple[np.ndarray, np.ndarray]]] | None = None,
+        max_age: float = 0.1,
+        on_wait: Callable[[str], None] = _log.warning,
+    ) -> None:
+        self.robot = robot.spec
+        self.num_envs, self.device = 1, torch.device("cpu")
+        self.control_dt = 1.0 / robot.spec.control_rate
+        self._arm, self._operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
+        self._cameras = dict(cameras)
+        sizes = {camera.name: (camera.width, camera.height) for camera in scene.cameras}
+        for name, camera in self._cameras.items():
+            if name in sizes and sizes[name] != (camera.width, camera.height):
+                width, height = sizes[name]
+                raise UserError(
+                    f"camera {name!r} gives {camera.width}x{camera.height} pictures, the task wants {width}x{height}; "
+                    f"set cameras.{name}.width and height in the cell file"
+                )
+        self._tracker = tracker
+        self._tracked = [item.name for item in scene.objects if item.tracked]
+        if self._tracked and tracker is None:
+            raise UserError(
+                f"this cell tracks no objects, but the task asks for the pose of {', '.join(self._tracked)}"
+            )
+        self._calibrated = dict(fixtures or {})
+        self._claimed = [item.name for item in scene.objects if item.calibrated]
+        self._locked = scene.locked_opening
+        self._chain = Chain(robot.spec)
+        self._id = 0
+        self._due = 0.0
+        self._began = 0.0
+        self._target: Command | None = None
+        self._fixtures: dict[str, Pose] = {}
+        self.overruns = 0
+        self.skews: dict[str, float] = {}
+        names = {
+            "time", "joint_pos", "joint_vel", "tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force",
+            "tcp_torque", "target_pos", "target_rot", "gripper_width", "gripper_target", "interrupted",
+        }  # fmt: skip
+        names |= {f"fixture.{name}.{part}" for name in self._claimed for part in ("pos", "rot")}
+        names |= {f"tracked.{name}.{part}" for name in self._tracked for part in ("pos", "rot")}
+        names |= {f"camera.{name}.rgb" for name in self._cameras if name in sizes}
+        self.provides = frozenset(names)
+        self._last: Reading | None = None
+
+    def reset(self, mask: torch.Tensor, start: Start) -> Reading:
+        """Draw the tool back, have the scene set up, and move to the start; see :class:`robo_rl.contracts.World`.
+
+        Raises:
+            UserError: if the start cannot be reached, or the operator gives up.
+            Faulted: if the arm goes into a fault that nobody acknowledges.
+        """
+        if not bool(mask.any()):
+            if self._last is None:
+                raise UserError("the cell has not been reset yet; reset it with a mask that is true")
+            return self._last
+        if len(start) != 1:
+            raise UserError(f"start: has {len(start)} rows, but a cell is one environment")
+        start = self._at_calibration(start)
+        joints = self._solve(start)
+        while True:
+            self._wait_until_sound()
+            try:
+                self._retreat()
+                if self._operator is not None:
+                    self._operator.arrange(start)
+                self._move(joints, float(start.gripper_width[0, 0]))
+                state = self._arm.state(self._max_age)
+                break
+            except (Faulted, Stale) as error:
+                _log.warning("reset interrupted: %s", error)
+        for name in self._claimed:
+            self._fixtures[name] = start.fixtures.get(name) or start.objects.get(name) or self._fixture(name)
+        # Aimed at where the tool really is; the opening at what was asked for.
+        self._target = Command(_row(state.tcp_pos), _row(state.tcp_rot), start.gripper_width.to(torch.float32).clone())
+        self._began = self._due = time.monotonic()
+        self._last = self._reading(state, interrupted=False)
+        return self._last
+
+    def step(self, command: Command) -> Reading:
+        """Pursue ``command`` for one control period; see :class:`robo_rl.contracts.World`.
+
+        Raises:
+            InvalidAction: if it is not finite; nothing has been sent then.
+        """
+        if self._last is None:
+            raise UserError("the cell has not been reset yet; call reset before step")
+        parts = (command.pos, command.rot, command.gripper)
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
+            raise InvalidAction("command of env [0] is not finite; it was not carried out")
+        now = time.monotonic()
+        self._due += self.control_dt
+        if now > self._due:
+            self.overruns += 1
+            self._due = now + self.control_dt
+        elif now < self._due - self.control_dt:
+            self._due = now + self.control_dt
+        try:
+            self._send(command)
+            time.sleep(max(0.0, self._due - time.monotonic()))
+            state = self._arm.state(self._max_age)
+            status = self._arm.status()
+            if status.mode == "fault":
+                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+            applied = self._arm.applied()
+            self._target = Command(_row(applied.pos), _row(applied.rot), torch.tensor([[applied.gripper]]).float())
+            self._last = self._reading(state, interrupted=False)
+        except (Faulted, Stale) as error:
+            self._on_wait(f"the episode is cut here: {error}")
+            self._wait_until_sound()
+            self._last = self._interrupted()
+        return self._last
+
+    def close(self) -> None:
+        """Let go of arm and cameras; the arm holds."""
+        self._arm.close()
+        for camera in self._cameras.values():
+            camera.close()
+
+    # -- parts of a reset ----------------------------------------------------------------------------------------------
+
+    def _at_calibration(self, start: Start) -> Start:
+        """Lay a start out around the calibrated pose of its first fixture, if the cell has one."""
+        name = next((name for name in self._claimed if name in self._calibrated), None)
+        believed = None if name is None else start.fixtures.get(name) or start.objects.get(name)
+        if name is None or believed is None:
+            return start
+        pos, rot = (torch.as_tensor(part, dtype=torch.float32)[None] for part in self._calibrated[name])
+        turn = rot @ believed.rot.mT
+
+        def carry(pose: Pose) -> Pose:
+            return Pose(pos + (turn @ (pose.pos - believed.pos)[..., None])[..., 0], turn @ pose.rot)
+
+        fixtures = {each: self._fixture(each) for each in self._claimed if each in self._calibrated}
+        return Start(carry(start.tool), start.gripper_width, {}, {**start.fixtures, **fixtures})
+
+    def _fixture(self, name: str) -> Pose:
+        if name not in self._calibrated:
+            raise UserError(f"fixtures.{name} is missing in the cell file; find it by `robo-rl cell calibrate fixture`")
+        pos, rot = self._calibrated[name]
+        return Pose(_row(pos), _row(rot))
+
+    def _solve(self, start: Start) -> np.ndarray:
+        home = np.array([self.robot.home])
+        joints, reached = self._chain.inverse(start.tool.pos.double().numpy(), start.tool.rot.double().numpy(), home)
+        if not bool(reached[0]):
+            place = np.round(start.tool.pos[0].tolist(), 3).tolist()
+            raise UserError(f"start.tool: {self.robot.name} cannot reach {place} m with the given orientation (row 0)")
+        return joints[0]
+
+    def _retreat(self) -> None:
+        """Draw the tool back along its own axis, out of whatever it is in, as far as the work space allows."""
+        state = self._arm.state(self._max_age)
+        away = -state.tcp_rot[:, 2] * _RETREAT
+        low, high = np.array(self.robot.workspace_low), np.array(self.robot.workspace_high)
+        goal = np.clip(state.tcp_pos + away, low, high)
+        length = float(np.linalg.norm(goal - state.tcp_pos))
+        steps = max(1, round(length / (_RETREAT_SPEED * self.control_dt)))
+        width = self._arm.applied().gripper if self._target is not None else state.gripper_width
+        for k in range(1, steps + 1):
+            pos = state.tcp_pos + (goal - state.tcp_pos) * (k / steps)
+            # Near the measured tool, so that one that is held back is not pulled at with the whole spring at once.
+            here = self._arm.state(self._max_age).tcp_pos
+            clip = self.robot.impedance.clip
+            self._tell(here + np.clip(pos - here, -clip, clip), state.tcp_rot, width)
+            time.sleep(self.control_dt)
+
+    def _move(self, joints: np.ndarray, width: float) -> None:
+        self._arm.move_joints(joints, width)
+        deadline = time.monotonic() + _MOVE_TIMEOUT
+        while True:
+            status = self._arm.status()
+            if status.mode == "fault":
+                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+            if status.mode == "holding":
+                break
+            if time.monotonic() > deadline:
+                raise UserError(f"{self.robot.name} did not reach the start within {_MOVE_TIMEOUT:g} s")
+            time.sleep(0.005)
+        off = float(np.abs(self._arm.state(self._max_age).joint_pos - joints).max())
+        if off > 0.1:
+            raise UserError(
+                f"{self.robot.name} stopped {off:.2f} rad short of the start: {self._arm.status().reason or 'blocked'}"
+            )
+
+    def _wait_until_sound(self) -> None:
+        told = ""
+        while True:
+            status = self._arm.status()
+            if status.mode != "fault":
+                try:
+                    self._arm.state(self._max_age)
+                    return
+                except Stale as error:
+                    reason = str(error)
+            else:
+                remedy = "; see to the cause, then `robo-rl cell recover`" if status.needs_acknowledgement else ""
+                reason = f"{self.robot.name} holds: {status.fault}: {status.reason}{remedy}"
+            key = status.fault or "stale"
+            if key != told:
+                self._on_wait(reason)
+                told = key
+            time.sleep(0.02)
+
+    # -- parts of a step -----------------------------------------------------------------------------------------------
+
+    def _send(self, command: Command) -> None:
+        pos, rot, gripper = (part[0].double().numpy() for part in (command.pos, command.rot, command.gripper))
+        validity = min(command.valid_periods * self.control_dt, MAX_VALIDITY)
+        # A float32 rotation is one to 1e-7 only.
+        self._tell(pos, geometry.from_quat_wxyz(geometry.to_quat_wxyz(rot)), float(gripper[0]), validity)
+
+    def _tell(self, pos: np.ndarray, rot: np.ndarray, width: float, validity: float | None = None) -> None:
+        self._id += 1
+        self._arm.command(ToolCommand(self._id, pos, rot, width, validity or min(2.5 * self.control_dt, MAX_VALIDITY)))
+
+    def _reading(self, state: RobotState, *, interrupted: bool) -> Reading:
+        target = self._target
+        assert target is not None  # reset has set it
+        width = self._locked if self._locked is not None else state.gripper_width
+        values = {
+            "time": torch.tensor([[time.monotonic() - self._began]], dtype=torch.float32),
+            "joint_pos": _row(state.joint_pos), "joint_vel": _row(state.joint_vel),
+            "tcp_pos": _row(state.tcp_pos), "tcp_rot": _row(state.tcp_rot),
+            "tcp_linvel": _row(state.tcp_linvel), "tcp_angvel": _row(state.tcp_angvel),
+            "tcp_force": _row(state.tcp_force), "tcp_torque": _row(state.tcp_torque),
+            "gripper_width": torch.tensor([[width]], dtype=torch.float32),
+            "target_pos": target.pos, "target_rot": target.rot, "gripper_target": target.gripper,
+            "interrupted": torch.tensor([interrupted]),
+        }  # fmt: skip
+        for name, pose in self._fixtures.items():
+            values[f"fixture.{name}.pos"], values[f"fixture.{name}.rot"] = pose.pos.float(), pose.rot.float()
+        if self._tracker is not None and self._tracked:
+            seen = self._tracker()
+            for name in self._tracked:
+                values[f"tracked.{name}.pos"], values[f"tracked.{name}.rot"] = (_row(part) for part in seen[name])
+        for name, camera in self._cameras.items():
+            if f"camera.{name}.rgb" in self.provides:
+                frame = camera.read(max_age=max(0.2, 2.0 * self.control_dt))
+                self.skews[name] = state.stamp - frame.stamp
+                values[f"camera.{name}.rgb"] = torch.from_numpy(np.array(frame.rgb))[None]
+        return Reading(values)
+
+    def _interrupted(self) -> Reading:
+        """The last reading again, but for what the arm and the clock say now."""
+        assert self._last is not None
+        return Reading({**self._last, "interrupted": torch.tensor([True])})
+
+
+def _row(values: np.ndarray) -> torch.Tensor:
+    """A batch of one, float32."""
+    return torch.from_numpy(np.asarray(values, dtype=np.float32)[None].copy())
