@@ -32,7 +32,7 @@ from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import MissingExtra, Stale, UserError
 
-_SILENCE = 0.05  # s without a newer state of the arm, beyond which it is silent
+_POLL = 0.5e-3  # s between two looks for a newer state
 _RETRY = 0.2  # s between attempts to reach an arm that was lost
 _JOINT_STIFFNESS = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)  # N·m/rad, for moves; critically damped
 _MARGIN_STIFFNESS = 20.0  # N·m/rad, of the push away from a joint's limit
@@ -179,23 +179,21 @@ class FrankyDrive:
         else:
             self._due = now  # late: from here on, not in a burst
         self._due += 1.0 / self.rate
-        sdk = self._sdk
-        assert sdk is not None
-        try:
-            state = self._robot.state
-        except sdk.NetworkException as error:
-            self._drop(error)
-            raise Stale(f"franka at {self._address}: {self._lost}") from error
-        if self._tracker is not None and not self._tracker.is_running:
-            self._ended()
-            if self._robot is None:
-                raise Stale(f"franka at {self._address}: {self._lost}")
-        now = time.monotonic()
-        arm_time = state.time.to_msec()
-        if arm_time != self._arm_time:
-            self._arm_time, self._stamp = arm_time, now
-        elif now - self._stamp > _SILENCE:
-            raise Stale(f"franka at {self._address} has been silent for {1e3 * (now - self._stamp):.0f} ms")
+        while True:
+            try:
+                state = self._robot.state
+            except Exception as error:  # of franky, or bare ones of the network library below it
+                self._drop(error)
+                raise Stale(f"franka at {self._address}: {self._lost}") from error
+            if self._tracker is not None and not self._tracker.is_running:
+                self._ended()
+            now, arm_time = time.monotonic(), state.time.to_msec()
+            if arm_time != self._arm_time:
+                break
+            if self._robot is None or now - self._stamp > self._limits.max_state_age:
+                raise Stale(f"franka at {self._address} silent for {1e3 * (now - self._stamp):.0f} ms; {self._lost}")
+            time.sleep(_POLL)
+        self._arm_time, self._stamp = arm_time, now
         sensed = self._settings.external_torque
         return DriveState(
             stamp=self._stamp,
@@ -205,21 +203,20 @@ class FrankyDrive:
             joint_torque=-np.array(state.tau_ext_hat_filtered) if sensed else np.full(self.spec.dof, np.nan),
             bias=np.zeros(self.spec.dof),
             gripper_width=self._hand.width if self._hand is not None else 0.0,
-            error=self._fault or complaint(state),
+            error=self._fault or complaint(state) or self._hand_error(),
         )
 
     def _ended(self) -> None:
         """Find out why franky's loop has ended."""
-        sdk = self._sdk
-        assert sdk is not None
         self._tracker = None
         try:
             self._robot.join_motion(timeout=0.0)
             self._fault = "franky's loop has ended"
-        except sdk.NetworkException as error:
-            self._drop(error)
-        except Exception as error:  # of control, a command, or its own
-            self._fault = error_names(self._robot.state.last_motion_errors) or one_line(error)
+        except Exception as error:  # of control, a command, the network, or its own
+            try:
+                self._fault = error_names(self._robot.state.last_motion_errors) or one_line(error)
+            except Exception as gone:
+                self._drop(gone)
 
     def _reconnect(self) -> None:
         """Try again to reach an arm that was lost; it is not driven before :meth:`recover`.
@@ -265,26 +262,31 @@ class FrankyDrive:
         if self._tracker is not None:
             self._tracker.set_target(np.asarray(joint_pos, dtype=float))
 
+    def _hand_error(self) -> str:
+        error = self._hand.error if self._hand is not None else ""
+        return f"hand: {error}" if error else ""
+
     def write_gripper(self, width: float) -> None:
         """Open or close the hand to ``width`` m, if there is one."""
         if self._hand is not None:
             self._hand.write(width)
 
     def recover(self) -> None:
-        """Clear a reflex, or connect anew, and hold where the arm is. See :meth:`Drive.recover`."""
+        """Clear a reflex, or connect anew, the hand too, and hold where the arm is. See :meth:`Drive.recover`."""
         sdk = self._sdk
         if sdk is None:
             raise UserError(f"franka at {self._address}: not open")
+        if self._hand is not None and self._hand.error:
+            self._hand.start()
         if self._robot is None:
             self._connect()
         try:
             if self._fault or complaint(self._robot.state):
                 self._robot.recover_from_errors()
             left = complaint(self._robot.state)
-        except sdk.NetworkException as error:
-            self._drop(error)
-            raise UserError(f"franka at {self._address}: {self._lost}; is it still there?") from error
         except Exception as error:
+            if isinstance(error, sdk.NetworkException):
+                self._drop(error)
             raise UserError(f"franka at {self._address} does not recover: {one_line(error)}") from error
         if left:
             raise UserError(f"franka at {self._address} does not recover: {left}")

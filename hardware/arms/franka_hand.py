@@ -5,7 +5,8 @@ thread that owes the arm a torque every millisecond; so the hand lives apart, be
 numbers, and dies with the process that started it.
 
 Opening and closing are both ``move``. Where an object ends the way before the target is reached, ``grasp`` follows and
-holds it with a force, until another target comes.
+holds it with a force, until another target comes. A command under way is not interrupted, since not every server answers
+one that was stopped: a new target waits for it, and only the newest one waits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +25,7 @@ from robo_rl.errors import MissingExtra, UserError
 
 _DEADBAND = 1e-3  # m; smaller changes of the target are not worth interrupting the hand
 _BLOCKED = 3e-3  # m from the target at which a finished move has met an object
+_SILENCE, _START = 2.0, 30.0  # s without a width that are too long, and while the process starts
 _PERIOD = 0.02  # s between two looks at the hand
 
 
@@ -42,8 +44,9 @@ class FrankaHand:
         self._max_width = max_width
         self._process: subprocess.Popen[str] | None = None
         self._width = 0.0
-        self._stamp = -float("inf")
+        self._stamp = self._started = -float("inf")  # of the newest width, and of the process
         self._error = ""
+        self._listener = threading.Thread()
         self._target: float | None = None
 
     def open(self, timeout: float = 30.0) -> None:
@@ -52,9 +55,21 @@ class FrankaHand:
         Raises:
             UserError: if the hand cannot be reached, or does not know its ends and may not look for them.
         """
+        self.start()
+        deadline = time.monotonic() + timeout
+        while self._stamp < self._started:
+            error = self.error or ("no answer" if time.monotonic() > deadline else "")
+            if error:
+                self.close()
+                raise UserError(f"franka hand at {self._settings.address}: {error}")
+            time.sleep(0.01)
+
+    def start(self) -> None:
+        """Start the process, anew if there was one; nobody waits for it."""
+        self.close()
         s = self._settings
-        words = [s.address, s.hand_speed, s.hand_force, self._max_width, int(s.home_hand)]
-        self._error = ""
+        words = [s.address, s.hand_speed, s.hand_force, int(s.home_hand)]
+        self._error, self._started = "", time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hardware.arms.franka_hand", *map(str, words)],
             stdin=subprocess.PIPE,
@@ -62,14 +77,8 @@ class FrankaHand:
             text=True,
             env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
         )
-        threading.Thread(target=self._listen, args=(self._process,), name="franka hand", daemon=True).start()
-        deadline = time.monotonic() + timeout
-        while self._stamp < 0.0:
-            if self._error or time.monotonic() > deadline or self._process.poll() is not None:
-                error = self._error or "no answer"
-                self.close()
-                raise UserError(f"franka hand at {s.address}: {error}")
-            time.sleep(0.01)
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), name="franka hand", daemon=True)
+        self._listener.start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():
@@ -86,12 +95,15 @@ class FrankaHand:
 
     @property
     def error(self) -> str:
-        """What is wrong with the hand, or empty."""
-        if self._process is not None and self._process.poll() is not None:
-            return self._error or "its process has ended"
-        if time.monotonic() - self._stamp > 1.0:
+        """Why the hand is not to be had, or empty. An object in its way is no error."""
+        ended = self._process.poll() if self._process is not None else None
+        if ended is not None:
+            self._listener.join(1.0)  # it may still have the reason in its pipe
+            return self._error or f"its process ended with {ended}"
+        starting = self._stamp < self._started
+        if time.monotonic() - max(self._stamp, self._started) > (_START if starting else _SILENCE):
             return self._error or "silent"
-        return self._error
+        return ""
 
     def write(self, width: float) -> None:
         """Go to ``width`` m, instead of wherever it was going."""
@@ -119,7 +131,7 @@ class FrankaHand:
         self._process, self._target, self._stamp = None, None, -float("inf")
 
 
-def serve(address: str, speed: float, force: float, max_width: float, home: bool) -> None:
+def serve(address: str, speed: float, force: float, home: bool) -> None:
     """Move the hand to widths that are read from the standard input, and print its state, until the input ends."""
     try:
         import franky
@@ -130,22 +142,22 @@ def serve(address: str, speed: float, force: float, max_width: float, home: bool
         if not home:
             raise UserError("it does not know its ends; home it in Desk, or set home_hand: true and keep clear")
         hand.homing()
-    threading.Thread(target=_Motion(hand, speed, force, max_width).run, args=(sys.stdin,), daemon=True).start()
+    threading.Thread(target=_Motion(hand, speed, force).run, args=(sys.stdin,), daemon=True).start()
     while True:
         print("width", f"{hand.width:.5f}", flush=True)
         time.sleep(_PERIOD)
 
 
 class _Motion:
-    """Pursues the newest target: at most one command at a time, stopped when a newer target comes."""
+    """Pursues the newest target, one command after the other."""
 
-    def __init__(self, hand: Any, speed: float, force: float, max_width: float) -> None:
+    def __init__(self, hand: Any, speed: float, force: float) -> None:
         self._hand = hand
-        self._speed, self._force, self._max_width = speed, force, max_width
-        self._newest: float | None = None
+        self._speed, self._force = speed, force
+        self._newest = 0.0
         self._changed = threading.Event()
 
-    def run(self, lines: Iterator[str]) -> None:
+    def run(self, lines: Iterable[str]) -> None:
         threading.Thread(target=self._pursue, daemon=True).start()
         for line in lines:
             self._newest = float(line)
@@ -157,39 +169,22 @@ class _Motion:
             self._changed.wait()
             self._changed.clear()
             target = self._newest
-            if target is None:
-                continue
-            try:
-                if self._finish(self._hand.move_async(target, self._speed)):
-                    width = self._hand.width
-                    if width > target + _BLOCKED:
-                        self._finish(
-                            self._hand.grasp_async(max(width - 0.005, 0.0), self._speed, self._force, 0.01, 0.01)
-                        )
-            except Exception as error:  # whatever franky raises; the arm goes on without its hand
-                print("error", one_line(error), flush=True)
-
-    def _finish(self, future: Any) -> bool:
-        """Wait for a command's end; stop it if a newer target comes, and return False."""
-        while not future.wait(_PERIOD):
-            if self._changed.is_set():
-                self._hand.stop()
-                with suppress(Exception):  # a command that was stopped ends with an error
-                    future.wait(1.0)
-                return False
-        try:
-            future.get()
-        except Exception:  # a move that an object ends is an error of the hand, and what grasp is for
-            return True
-        return True
+            with suppress(Exception):  # an object in the way is an error of franky's; grasping is what it is for
+                self._hand.move(target, self._speed)
+            with suppress(Exception):
+                width = self._hand.width
+                if width > target + _BLOCKED and not self._changed.is_set():
+                    self._hand.grasp(max(width - 0.005, 0.0), self._speed, self._force, 0.01, 0.01)
 
 
 def main() -> None:
-    """``python -m hardware.arms.franka_hand ADDRESS SPEED FORCE MAX_WIDTH HOME``: started by :class:`FrankaHand`."""
+    """``python -m hardware.arms.franka_hand ADDRESS SPEED FORCE HOME``: started by :class:`FrankaHand`."""
     address, *numbers = sys.argv[1:]
-    speed, force, max_width, home = map(float, numbers)
+    speed, force, home = map(float, numbers)
     try:
-        serve(address, speed, force, max_width, bool(home))
+        serve(address, speed, force, bool(home))
+    except BrokenPipeError:
+        os._exit(0)
     except Exception as error:  # the other end of the pipe says it
         print("error", one_line(error), flush=True)
         os._exit(1)

@@ -131,13 +131,10 @@ class PylibfrankaDrive:
         spare = self._stamp + _ASLEEP - time.monotonic()
         if spare > 0.0:
             time.sleep(spare)
-        sdk = self._sdk
-        assert sdk is not None
         try:
             state = self._next()
-        except sdk.NetworkException as error:
-            self._drop()
-            self._lost = one_line(error)
+        except RuntimeError as error:  # NetworkException, or bare ones of the network library below libfranka
+            self._drop(error)
             raise Stale(f"franka at {self._address}: {self._lost}") from error
         self._stamp = time.monotonic()
         sensed = self._settings.external_torque
@@ -149,7 +146,7 @@ class PylibfrankaDrive:
             joint_torque=-np.array(state.tau_ext_hat_filtered) if sensed else np.full(self.spec.dof, np.nan),
             bias=np.array(self._model.coriolis(state)),
             gripper_width=self._hand.width if self._hand is not None else 0.0,
-            error=self._fault or complaint(state),
+            error=self._fault or complaint(state) or self._hand_error(),
         )
 
     def _next(self) -> Any:
@@ -181,11 +178,10 @@ class PylibfrankaDrive:
             self._torque = limit_rate(np.asarray(torque, dtype=float), self._torque, _MAX_STEP)
             self._control.writeOnce(sdk.Torques(self._torque.tolist()))
             self._quiet = 0
-        except sdk.NetworkException as error:
-            self._drop()
-            self._lost = one_line(error)
         except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
             self._fail(error)
+        except RuntimeError as error:
+            self._drop(error)
 
     def _fade(self) -> None:
         """Bring the torque a step nearer to zero; once there, the arm's position controller takes over."""
@@ -217,8 +213,9 @@ class PylibfrankaDrive:
             raise Stale(str(error)) from error
         self._fault = f"the connection was lost: {self._lost}"
 
-    def _drop(self) -> None:
+    def _drop(self, error: Exception | None = None) -> None:
         """Forget a connection that is gone."""
+        self._lost = one_line(error) if error else ""
         self._control = self._model = self._robot = None
 
     def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
@@ -229,16 +226,22 @@ class PylibfrankaDrive:
         """Not of this drive."""
         raise NotImplementedError("pylibfranka is driven by torques; joint positions are for the drive franky")
 
+    def _hand_error(self) -> str:
+        error = self._hand.error if self._hand is not None else ""
+        return f"hand: {error}" if error else ""
+
     def write_gripper(self, width: float) -> None:
         """Open or close the hand to ``width`` m, if there is one."""
         if self._hand is not None:
             self._hand.write(width)
 
     def recover(self) -> None:
-        """Clear a reflex, or connect anew; the arm holds by itself afterwards. See :meth:`Drive.recover`."""
+        """Clear a reflex, or connect anew, the hand too; the arm holds by itself afterwards. See :meth:`Drive.recover`."""
         sdk = self._sdk
         if sdk is None:
             raise UserError(f"franka at {self._address}: not open")
+        if self._hand is not None and self._hand.error:
+            self._hand.start()
         if self._robot is None:
             self._connect()
         self._control = None
@@ -247,11 +250,9 @@ class PylibfrankaDrive:
             if complaint(state) or self._fault:
                 self._robot.automatic_error_recovery()
                 state = self._robot.read_once()
-        except sdk.NetworkException as error:
-            self._drop()
-            self._lost = one_line(error)
-            raise UserError(f"franka at {self._address}: {self._lost}; is it still there?") from error
         except RuntimeError as error:
+            if isinstance(error, sdk.NetworkException):
+                self._drop(error)
             raise UserError(f"franka at {self._address} does not recover: {one_line(error)}") from error
         left = complaint(state)
         if left:

@@ -7,8 +7,9 @@ the loopback interface. Whatever is to talk to it has to run in there, too::
 
     python -m hardware.emulation.franka_sim -- python -m benchmarks.franka_endurance --drive franky
 
-The command finds the server at 127.0.0.1, its process in the environment variable ``FRANKA_SIM_PID``, and the command
-line that starts another one in ``FRANKA_SIM_COMMAND``. Linux only; needs root or user namespaces.
+The command finds the server at 127.0.0.1. Linux only; needs root or user namespaces.
+
+franky-sim is started from here as well: it enforces nothing, and listens where it is told to.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import argparse
 import fcntl
 import importlib.util
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -27,8 +27,7 @@ import sys
 import time
 import venv
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from robo_rl.errors import MissingExtra, UserError
@@ -87,27 +86,42 @@ def write_model(folder: Path) -> None:
     tree.write(folder / "fr3.xml")
 
 
-def server_command(folder: Path) -> list[str]:
-    """Return the command line of the server, limits enforced."""
-    return [str(prepare(folder)), "--enforce-motion-limits", "--enforce-comm-constraints"]
-
-
-def start(command: Sequence[str], folder: Path, timeout: float = 60.0) -> subprocess.Popen[bytes]:
-    """Start the server and wait until it listens.
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start franka-sim, which has to be prepared, and wait until it listens.
 
     Raises:
         UserError: if it does not; says where its log is.
     """
-    log = folder / "server.log"
-    environment = dict(os.environ, FR3_MJCF=str(folder / "fr3.xml"))
-    environment.pop("PYTHONPATH", None)
+    command = [str(prepare(folder)), "--enforce-motion-limits", "--enforce-comm-constraints"]
+    return _start(command, {"FR3_MJCF": str(folder / "fr3.xml")}, "127.0.0.1", folder / "server.log")
+
+
+def start_franky_sim(address: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start franky-sim at a loopback address, and wait until it listens.
+
+    Raises:
+        UserError: if it does not; says where its log is.
+    """
+    if importlib.util.find_spec("franky_sim") is None:
+        raise MissingExtra("franky-sim", "emulation")
+    command = [sys.executable, "-m", "franky_sim.run_server", "-s", "mujoco", "--hostname", address]
+    return _start(command, {}, address, log)
+
+
+def free_address() -> str:
+    """Return a loopback address at which no simulator listens."""
+    return next(a for a in (f"127.0.0.{i}" for i in range(1, 255)) if not listening(a, ARM_PORT))
+
+
+def _start(command: Sequence[str], more: Mapping[str, str], address: str, log: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(more)
     with log.open("ab") as output:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-    deadline = time.monotonic() + timeout
-    while not (listening("127.0.0.1", ARM_PORT) and listening("127.0.0.1", HAND_PORT)):
+    deadline = time.monotonic() + 60.0
+    while not (listening(address, ARM_PORT) and listening(address, HAND_PORT)):
         if server.poll() is not None or time.monotonic() > deadline:
             server.kill()
-            raise UserError(f"franka-sim did not start; see {log}")
+            raise UserError(f"{Path(command[0]).name} did not start; see {log}")
         time.sleep(0.1)
     return server
 
@@ -122,16 +136,6 @@ def listening(address: str, port: int) -> bool:
             if state == "0A" and at == wanted[1] and host in (wanted[0], "00000000"):
                 return True
     return False
-
-
-@contextmanager
-def running(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Have the server run, and stop it at the end."""
-    server = start(command, folder)
-    try:
-        yield server
-    finally:
-        stop(server)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
@@ -180,7 +184,7 @@ def main() -> int:
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     try:
-        server = server_command(arguments.folder)
+        prepare(arguments.folder)
         if not arguments.inside:
             again = [
                 sys.executable,
@@ -192,9 +196,11 @@ def main() -> int:
             ]
             return subprocess.run(isolated([*again, "--", *arguments.command])).returncode
         raise_loopback()
-        with running(server, arguments.folder) as process:
-            environment = dict(os.environ, FRANKA_SIM_PID=str(process.pid), FRANKA_SIM_COMMAND=shlex.join(server))
-            return subprocess.run(arguments.command, env=environment).returncode
+        server = start(arguments.folder)
+        try:
+            return subprocess.run(arguments.command).returncode
+        finally:
+            stop(server)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
