@@ -127,13 +127,15 @@ def command_of(message: Message, frame: str) -> ToolCommand:
     """
     pos, rot, gripper = _target(message, frame, [TCP, GRIPPER])
     point = message.points[0]
-    valid_for = point.time_from_start.sec + point.time_from_start.nanosec * 1e-9
-    if not 0.0 < valid_for <= MAX_VALIDITY + 1e-9:
-        raise InvalidAction(f"a command is valid for {valid_for:.6g} s; it must be above 0 and at most {MAX_VALIDITY}")
+    valid_for = point.time_from_start.sec * 1_000_000_000 + point.time_from_start.nanosec
+    if not 0 < valid_for <= round(MAX_VALIDITY * 1e9):
+        raise InvalidAction(
+            f"a command is valid for {valid_for * 1e-9:.9g} s; it must be above 0 and at most {MAX_VALIDITY}"
+        )
     stamp = stamp_of(message.header)
     if stamp <= 0:
         raise InvalidAction("a command has no stamp; it says when the command was sent")
-    return ToolCommand(stamp, pos, rot, gripper, min(valid_for, MAX_VALIDITY))
+    return ToolCommand(stamp, pos, rot, gripper, min(valid_for * 1e-9, MAX_VALIDITY))
 
 
 def applied_message(applied: Applied, frame: str, stamp: int) -> Message:

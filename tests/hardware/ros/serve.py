@@ -97,8 +97,12 @@ class NumbersArm:
         with self.lock:
             if self.fault:
                 raise Faulted(self.fault)
-            if joint_pos[0] > 2.5:
-                raise InvalidAction("too close to the limit of joint 1")
+            within = [
+                link.joint_range[0] < q < link.joint_range[1] for link, q in zip(FR3.links, joint_pos, strict=True)
+            ]
+            if not all(within) or joint_pos[0] > 2.5:
+                self.rejected += 1
+                raise InvalidAction("too close to the limit of a joint")
             self.goal, self.gripper = joint_pos, gripper
             self.moving_until = time.monotonic() + 0.3
 
