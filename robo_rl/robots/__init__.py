@@ -11,6 +11,7 @@ _BUILT_IN = {
     "panda": "robo_rl.robots.panda:PANDA",
     "fr3": "robo_rl.robots.fr3:FR3",
     "widowx250s": "robo_rl.robots.widowx250s:WIDOWX250S",
+    "widowx_ai": "robo_rl.robots.widowx_ai:WIDOWX_AI",
 }
 
 

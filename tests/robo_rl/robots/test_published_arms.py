@@ -11,8 +11,9 @@ from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
 from robo_rl.robots.fr3 import FR3
 from robo_rl.robots.widowx250s import WIDOWX250S
+from robo_rl.robots.widowx_ai import RISER, WIDOWX_AI
 
-ARMS = [FR3, WIDOWX250S]
+ARMS = [FR3, WIDOWX250S, WIDOWX_AI]
 GRAVITY = np.array([0.0, 0.0, -9.81])
 
 
@@ -130,3 +131,40 @@ def test_fr3_has_its_own_limits():
     assert FR3.links[5].joint_range == (0.5445, 4.5169)
     assert [link.max_torque for link in FR3.links] == [87.0] * 4 + [12.0] * 3
     assert math.isclose(FR3.links[6].max_velocity, 5.26)
+
+
+def test_widowx_ai_is_what_its_maker_ships():
+    maker = pytest.importorskip("trossen_arm")
+    joints, bodies = maker.StandardJoints.wxai_v0_20260626, maker.StandardLinks.wxai_v0_20260626
+    foot = np.array([0.0, 0.0, RISER])
+    for i, link in enumerate(WIDOWX_AI.links):
+        here = np.array(joints[i].origin_xyz) + (foot if i == 0 else 0.0)
+        np.testing.assert_allclose(link.pos, here, atol=6e-5)
+        np.testing.assert_allclose(link.axis, list(joints[i].axis)[:3])
+        assert not np.any(list(joints[i].origin_rpy))
+        if i < 5:  # the last one is the palm
+            _same_body(link.mass, link.com, link.inertia, bodies[i + 1])
+
+
+def test_widowx_ai_palm_is_cut_in_two_without_loss():
+    maker = pytest.importorskip("trossen_arm")
+    palm, hand, gripper = maker.StandardEndEffector.wxai_v0_follower.palm, WIDOWX_AI.links[-1], WIDOWX_AI.gripper
+    turn = geometry.from_quat_wxyz(np.array(gripper.hand_quat))
+    np.testing.assert_allclose(turn @ gripper.hand_com + gripper.hand_pos, hand.com, atol=1e-9)
+    turned = turn @ _matrix(gripper.hand_inertia) @ turn.T
+    assert hand.mass + gripper.hand_mass == pytest.approx(palm.mass, abs=1e-6)
+    whole = np.array(list(palm.inertia)).reshape(3, 3)
+    np.testing.assert_allclose(_matrix(hand.inertia) + turned, whole, atol=1e-9)
+    tool, *_ = maker.StandardEndEffector.wxai_v0_follower.t_flange_tool
+    assert gripper.hand_pos[0] + gripper.tcp_pos[2] == pytest.approx(tool, abs=1e-6)
+
+
+def _matrix(inertia) -> np.ndarray:
+    xx, yy, zz, xy, xz, yz = inertia
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def _same_body(mass, com, inertia, body) -> None:
+    assert mass == pytest.approx(body.mass, abs=1e-7)
+    np.testing.assert_allclose(com, list(body.origin_xyz), atol=1e-7)
+    np.testing.assert_allclose(_matrix(inertia).ravel(), list(body.inertia), atol=1e-9)

@@ -1,0 +1,192 @@
+"""WidowX AI: the maker's driver, trossen-arm, which streams joint positions to the arm's controller.
+
+The controller compensates gravity and friction, and tells the torque that the motors give beyond that, from which the
+surroundings' is known. It stops the arm by its brakes when something is wrong (an error state), and when the driver
+is closed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import Any, Literal
+
+import numpy as np
+
+from hardware.arms.drive import Control, Delegated, DriveState
+from robo_rl.errors import MissingExtra, Stale, UserError
+from robo_rl.robots.widowx_ai import WIDOWX_AI
+
+EndEffector = Literal["follower", "base"]
+
+_TOLERANCE = 1e-3  # rad by which the controller's joint ranges may be narrower than ours
+_TIMEOUT = 2.0  # s to connect
+_SILENCE = 0.05  # s for which the last measurement may be given again
+_GRIPPER_SPEED = 0.1  # m/s of the opening
+_SHORTEST = 0.05  # s that a move of the gripper takes at least
+_MOVED = 1e-4  # m; smaller changes of the opening are not worth a command
+
+
+class WidowXAI:
+    """Drives a WidowX AI; see :class:`hardware.arms.drive.Drive`.
+
+    Example:
+        >>> drive = WidowXAI("192.168.1.2")                             # doctest: +SKIP
+        >>> arm = Arm(drive, SafetyLimits.of(drive.spec))               # doctest: +SKIP
+
+    Args:
+        address: of the controller, as an IP address.
+        rate: cycles per second.
+        end_effector: what is mounted: ``follower`` has a camera's mount, ``base`` has not.
+    """
+
+    spec = WIDOWX_AI
+    controls: frozenset[Control] = frozenset({"joints"})
+    delegated = Delegated()
+
+    def __init__(self, address: str, *, rate: float = 200.0, end_effector: EndEffector = "follower") -> None:
+        if not 20.0 <= rate <= 500.0:
+            raise UserError(f"rate is {rate}; it must be from 20 to 500")
+        if end_effector not in ("follower", "base"):
+            raise UserError(f"end_effector is {end_effector!r}; it must be follower or base")
+        self.rate = rate
+        self._address, self._end_effector = address, end_effector
+        self._sdk: Any = None
+        self._driver: Any = None
+        self._last: DriveState | None = None
+        self._id = -1
+        self._error = ""
+        self._opening = math.nan  # that the gripper was sent to
+        self._next = 0.0
+        low, high = zip(*(link.joint_range for link in self.spec.links), strict=True)
+        self._low, self._high = np.array(low), np.array(high)
+
+    def open(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`."""
+        try:
+            import trossen_arm
+        except ImportError as error:
+            raise MissingExtra("a WidowX AI", "trossen") from error
+        self._sdk = trossen_arm
+        self._connect()
+        self._next = time.monotonic()
+
+    def read(self) -> DriveState:
+        """As in :class:`hardware.arms.drive.Drive`; a lost connection is an error of the device."""
+        self._next = max(self._next + 1.0 / self.rate, time.monotonic())
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        last = self._last
+        if not self._error and self._driver is not None:
+            try:
+                output = self._driver.get_robot_output()
+            except self._sdk.RuntimeError as error:
+                self._error = _first_line(error)
+            else:
+                if output.header.id != self._id:
+                    self._id = output.header.id
+                    self._last = last = self._measured(output)
+        if last is None:
+            raise Stale(f"{self._address}: {self._error or 'no measurement yet'}")
+        if self._error:
+            return dataclasses.replace(last, error=self._error)
+        silent = time.monotonic() - last.stamp
+        if silent > _SILENCE:
+            raise Stale(f"{self._address}: the controller has been silent for {silent * 1e3:.0f} ms; check its cable")
+        return last
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; within the controller's ranges, beyond which it would brake.
+
+        Raises:
+            ValueError: if a position is not finite, which the SDK would pass on.
+        """
+        if not np.isfinite(joint_pos).all():
+            raise ValueError("joint positions have to be finite")
+        goal = np.minimum(np.maximum(joint_pos, self._low), self._high)
+        self._command("set_arm_positions", self._sdk.VectorDouble(goal), 0.0, False)
+
+    def write_gripper(self, width: float) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; at a speed that the jaws can follow."""
+        gripper = self.spec.gripper
+        width = min(max(width, gripper.min_width), gripper.max_width)
+        if abs(width - self._opening) < _MOVED:
+            return
+        here = self._last.gripper_width if self._last else width
+        self._command("set_gripper_position", width / 2, max(abs(width - here) / _GRIPPER_SPEED, _SHORTEST), False)
+        self._opening = width
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """Not offered: the arm is driven by positions."""
+        raise NotImplementedError("a WidowX AI is driven by joint positions")
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """Not offered: the arm is driven by positions."""
+        raise NotImplementedError("a WidowX AI is driven by joint positions")
+
+    def recover(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`: connects anew, which clears the controller's error."""
+        self._disconnect()
+        self._connect()
+        self._next = time.monotonic()
+
+    def close(self) -> None:
+        """As in :class:`hardware.arms.drive.Drive`; the arm's brakes hold it."""
+        self._disconnect()
+
+    def _connect(self) -> None:
+        sdk = self._sdk
+        driver = sdk.TrossenArmDriver()
+        tool = getattr(sdk.StandardEndEffector, f"wxai_v0_{self._end_effector}")
+        try:
+            driver.configure(sdk.Model.wxai_v0, tool, self._address, True, _TIMEOUT)
+            limits = driver.get_joint_limits()
+            output = driver.get_robot_output()
+        except (sdk.RuntimeError, sdk.LogicError, ValueError) as error:
+            driver.cleanup()
+            raise UserError(
+                f"address {self._address}: {_first_line(error)}; is the WidowX AI on, in this network, and does its "
+                "firmware fit trossen-arm?"
+            ) from error
+        for i, (link, limit) in enumerate(zip(self.spec.links, limits, strict=False)):
+            low, high = link.joint_range
+            if limit.position_min > low + _TOLERANCE or limit.position_max < high - _TOLERANCE:
+                driver.cleanup()
+                raise UserError(
+                    f"address {self._address}: joint {i} is limited to {limit.position_min:.3f} to "
+                    f"{limit.position_max:.3f} rad in the controller, {low:.3f} to {high:.3f} are expected; reset its "
+                    "joint limits"
+                )
+        here = sdk.VectorDouble(list(output.joint.all.positions))
+        driver.set_all_modes(sdk.Mode.position)
+        driver.set_all_positions(here, 0.0, False)
+        self._driver, self._error, self._id, self._last = driver, "", output.header.id, self._measured(output)
+        self._opening = math.nan
+
+    def _disconnect(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.cleanup()
+
+    def _measured(self, output: Any) -> DriveState:
+        arm = output.joint.arm
+        return DriveState(
+            time.monotonic(),
+            np.array(arm.positions),
+            np.array(arm.velocities),
+            -np.array(arm.external_efforts),  # what the motors give beyond holding the arm: the surroundings take it
+            np.zeros(self.spec.dof),
+            2.0 * output.joint.gripper.position,
+        )
+
+    def _command(self, method: str, *arguments: Any) -> None:
+        if self._error or self._driver is None:
+            return
+        try:
+            getattr(self._driver, method)(*arguments)
+        except self._sdk.RuntimeError as error:
+            self._error = _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
