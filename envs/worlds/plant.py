@@ -20,6 +20,9 @@ from robo_rl.errors import unknown_name
 
 _FIRST_CONTACT = int(mujoco.mjtConstraint.mjCNSTR_CONTACT_FRICTIONLESS)  # the kinds of contact are the last ones
 
+# Dry friction as stiff as the time step allows: a joint that sticks shall hardly creep.
+_STICK_SOLREF, _STICK_SOLIMP = (0.002, 1.0), (0.99, 0.999)
+
 
 class MujocoPlant:
     """An arm at its home posture in a scene, with its dynamics altered; see :class:`robo_rl.contracts.plant.Plant`.
@@ -125,6 +128,8 @@ class MujocoPlant:
         model, robot, dof = self.model, self.spec, self.spec.dof
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
         model.dof_frictionloss[:dof] = [settings.joint_friction * link.max_torque for link in robot.links]
+        model.dof_solref[:dof] = _STICK_SOLREF
+        model.dof_solimp[:dof, :2] = _STICK_SOLIMP
         model.dof_damping[:dof] *= settings.damping_scale
         model.dof_armature[:dof] *= settings.armature_scale
         model.geom_friction[:, 0] *= settings.contact_friction
