@@ -10,19 +10,28 @@ import http.server
 import importlib.util
 import itertools
 import math
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from hardware.cameras.capture import CaptureSettings, ThreadedCamera
+from hardware.cameras.emulated import EmulatedCamera
 from hardware.cameras.opencv import VideoFileSource, WebcamSource
 from hardware.cameras.view import FittedCamera
 from hardware.emulation.camera import EmulatedSource, moving_square
+from hardware.emulation.client import CellClient
+from hardware.emulation.faults import Fault
+from hardware.emulation.mailbox import Outbox
+from hardware.emulation.pictures import PictureServer
+from hardware.emulation.wire import SNAPSHOT
 from robo_rl.contracts import Camera, CameraSpec, Frame
 from robo_rl.errors import Stale
 
@@ -175,6 +184,62 @@ def mjpeg_server() -> Iterator[MjpegServer]:
             thread.join()
 
 
+class SquarePainter:
+    """Draws a snapshot that is the number of a picture."""
+
+    sizes: ClassVar = {"front": (64, 48)}
+
+    def __init__(self) -> None:
+        self._draw = moving_square(64, 48, depth=False)
+
+    def draw(self, snapshot: np.ndarray, camera: str) -> np.ndarray:
+        return self._draw(int(snapshot[0]))[0]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+@contextlib.contextmanager
+def of_a_simulated_cell(folder: Path) -> Iterator[Rig]:
+    short = Path(tempfile.mkdtemp(prefix="cell."))  # the path of a socket may not be long
+    snapshots, over = Outbox(short / SNAPSHOT, 8, ""), threading.Event()
+
+    def physics() -> None:
+        for number in itertools.count(1):
+            snapshots.put(number, time.monotonic(), np.array([float(number)]).tobytes())
+            if over.wait(0.01):
+                return
+
+    server = PictureServer(SquarePainter(), short)
+    threads = [threading.Thread(target=physics), threading.Thread(target=server.run)]
+    for thread in threads:
+        thread.start()
+    camera, cell = EmulatedCamera("front", short), CellClient(short, timeout=PATIENT)
+
+    def cause(*faults: Fault) -> Callable[[], None]:
+        def act() -> None:
+            for fault in faults:
+                cell.inject(fault)
+
+        return act
+
+    lasting = {name: Fault(kind, "front", 60.0) for name, kind in {"unplug": "unplug", "freeze": "freeze"}.items()}
+    faults = {name: cause(fault) for name, fault in lasting.items()}
+    faults["garbage"] = cause(Fault("garbage", "front", 60.0, 0.7))
+    faults["drop"] = cause(Fault("drop", "front", 0.2))
+    try:
+        yield Rig(camera, False, faults, cause(*(Fault(fault.kind, "front", 0.0) for fault in lasting.values())))
+    finally:
+        camera.close()
+        server.stop()
+        over.set()
+        for thread in threads:
+            thread.join()
+        server.close()
+        snapshots.close()
+        shutil.rmtree(short)
+
+
 needs_realsense = pytest.mark.skipif(
     importlib.util.find_spec("pyrealsense2") is None, reason="the extra 'realsense' is missing"
 )
@@ -186,6 +251,7 @@ CAMERAS = [
     pytest.param(realsense, marks=needs_realsense),
     video,
     network_stream,
+    of_a_simulated_cell,
 ]
 
 
