@@ -1,12 +1,13 @@
 """Drives a Franka hard for minutes, injects faults, and counts reflexes that were ours: none is allowed.
 
 ``python -m benchmarks.franka_endurance --simulator franka-sim --drive franky --minutes 10`` starts the simulator, moves
-the tool by deltas at 10 to 20 Hz as policies do, some random, some as bad as they can be, and injects every fault once
-in each round. After each fault it looks whether the arm latched it, refused commands, stood still, and moved again once
-it was acknowledged. The last line is JSON. It exits with 1 if the arm did not do so, or if it stopped with a reflex that
-nobody had injected.
+the tool by deltas at 10 to 20 Hz as policies do, some random, some as bad as they can be, and injects every fault
+once in each round. After each fault it looks whether the arm latched it, refused commands, stood still, and moved again
+once it was acknowledged. The last line is JSON. It exits with 1 if the arm did not do so, or if it stopped with a
+reflex that nobody had injected.
 
-On an arm (``--simulator none --address ...``) only the faults that need no simulator are injected. Clear its work space.
+On an arm (``--simulator none --address ...``) only the faults that need no simulator are injected. Clear its work
+space.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it; also again, at the same address."""
         if self.simulator == "franka-sim":
             self.address = "127.0.0.1"
             self._process = franka_sim.start(franka_sim.default_folder())
@@ -92,15 +94,18 @@ class Server:
             self._process = franka_sim.start_franky_sim(self.address, self._folder / "franky_sim.log")
 
     def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
         if self._process is not None:
             self._process.send_signal(number)
 
     def kill(self) -> None:
+        """End it without a word."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
+        """End it."""
         if self._process is not None:
             franka_sim.stop(self._process)
 
@@ -218,9 +223,12 @@ class Endurance:
 
     def go_home(self) -> None:
         """Move to the home posture."""
-        self._try(lambda: self.arm.move_joints(np.array(self.arm.spec.home), 0.08))
-        self._await(lambda: self.arm.status().mode != "moving", 20.0)
-        if self.arm.status().fault:
+        home = np.array(self.arm.spec.home)
+        for _ in range(3):
+            self._try(lambda: self.arm.move_joints(home, 0.08))
+            self._await(lambda: self.arm.status().mode != "moving", 20.0)
+            if not self.arm.status().fault:
+                return
             self._uninvited(self.arm.status().reason)
 
     def stopped(self) -> None:

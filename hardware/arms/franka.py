@@ -152,8 +152,8 @@ def check_tool(spec: RobotSpec, joint_pos: np.ndarray, O_T_EE: np.ndarray, addre
     angle = float(np.linalg.norm(geometry.log(O_T_EE[:3, :3] @ rot.T)))
     if distance > _LOOSE_POSITION or angle > _LOOSE_ANGLE:
         raise UserError(
-            f"the arm at {address} puts its tool {1e3 * distance:.1f} mm and {math.degrees(angle):.1f} degrees away from "
-            f"where {spec.name} has it; check the robot's name, and the end effector in Desk"
+            f"the arm at {address} puts its tool {1e3 * distance:.1f} mm and {math.degrees(angle):.1f} degrees away "
+            f"from where {spec.name} has it; check the robot's name, and the end effector in Desk"
         )
 
 

@@ -1,8 +1,8 @@
 """Franka by franky: poses, tracked by franky's impedance in C++ at 1 kHz. The default on hardware.
 
-The stiffness, the damping, the pull of the null space, the clip of the error and the rate of the torque are those of the
-arm's spec, as in every other world, and they are enforced in franky's loop. What this drive is sent, 200 times a second,
-has been through the safety filter; franky looks at the newest in each cycle.
+The stiffness, the damping, the pull of the null space, the clip of the error and the rate of the torque are those of
+the arm's spec, as in every other world, and they are enforced in franky's loop. What this drive is sent, 200 times a
+second, has been through the safety filter; franky looks at the newest in each cycle.
 """
 
 from __future__ import annotations

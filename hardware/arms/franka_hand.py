@@ -5,8 +5,8 @@ thread that owes the arm a torque every millisecond; so the hand lives apart, be
 numbers, and dies with the process that started it.
 
 Opening and closing are both ``move``. Where an object ends the way before the target is reached, ``grasp`` follows and
-holds it with a force, until another target comes. A command under way is not interrupted, since not every server answers
-one that was stopped: a new target waits for it, and only the newest one waits.
+holds it with a force, until another target comes. A command under way is not interrupted, since not every server
+answers one that was stopped: a new target waits for it, and only the newest one waits.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ class PylibfrankaDrive:
             self._hand.write(width)
 
     def recover(self) -> None:
-        """Clear a reflex, or connect anew, the hand too; the arm holds by itself afterwards. See :meth:`Drive.recover`."""
+        """Clear a reflex, or connect anew, the hand too; then the arm holds by itself. See :meth:`Drive.recover`."""
         sdk = self._sdk
         if sdk is None:
             raise UserError(f"franka at {self._address}: not open")

@@ -53,7 +53,7 @@ def prepare(folder: Path) -> Path:
     if not program.exists():
         shutil.rmtree(folder / "venv", ignore_errors=True)
         venv.create(folder / "venv", with_pip=True)
-        pip = [folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode != 0 or not program.exists():
             raise UserError(
@@ -65,7 +65,7 @@ def prepare(folder: Path) -> Path:
 
 
 def write_model(folder: Path) -> None:
-    """Write the FR3 of franky-sim for franka-sim, which takes the body ``link7`` for the flange: so that it is there."""
+    """Write the FR3 of franky-sim for franka-sim, whose flange is the body ``link7``: with it there."""
     found = importlib.util.find_spec("franky_sim")
     if found is None or found.origin is None:
         raise MissingExtra("the model of franka-sim", "emulation")
@@ -73,7 +73,8 @@ def write_model(folder: Path) -> None:
     tree = ET.parse(assets / "fr3.xml")
     last = tree.find(".//body[@name='fr3_link7']")
     shape = tree.find(".//geom[@name='fr3_link7_collision']")
-    assert last is not None and shape is not None
+    assert last is not None
+    assert shape is not None
     last.set("name", "fr3_last")
     last.remove(shape)
     flange = ET.SubElement(last, "body", name="fr3_link7", pos="0 0 0.107")

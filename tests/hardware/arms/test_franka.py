@@ -51,7 +51,7 @@ def test_a_spec_may_be_narrower_than_the_arm():
 
 def test_ranges_are_read_from_what_an_arm_sends_of_itself():
     urdf = """<robot name="x">
-      <joint name="a" type="revolute"><axis xyz="0 0 1"/><limit effort="87.0" lower="-2.9" upper="2.8" velocity="2"/></joint>
+      <joint name="a" type="revolute"><axis/><limit effort="87.0" lower="-2.9" upper="2.8" velocity="2"/></joint>
       <joint name="b" type="fixed"><parent link="l"/></joint>
       <joint name="c" type="revolute">
         <limit upper="0.5" lower="-1e-1" effort="1" velocity="2"/>

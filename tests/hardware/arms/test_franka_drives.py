@@ -13,7 +13,7 @@ from hardware.emulation import franka_sim
 from robo_rl.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from franka_process import run_scenario  # noqa: E402
+from franka_process import run_scenario
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("franky", "pylibfranka", "franky_sim")),
