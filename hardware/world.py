@@ -57,6 +57,7 @@ class CellWorld:
         on_wait: told why, whenever a fault has to be acknowledged.
 
     Attributes:
+        operator: who sets the scene up.
         overruns: steps that the caller came too late for, so far.
         skews: s between the oldest and the newest value of the last reading, by camera.
     """
@@ -76,7 +77,7 @@ class CellWorld:
         self.robot = robot.spec
         self.num_envs, self.device = 1, torch.device("cpu")
         self.control_dt = 1.0 / robot.spec.control_rate
-        self._arm, self._operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
+        self._arm, self.operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
         self._cameras = dict(cameras)
         sizes = {camera.name: (camera.width, camera.height) for camera in scene.cameras}
         for name, camera in self._cameras.items():
@@ -132,8 +133,8 @@ class CellWorld:
             self._wait_until_sound()
             try:
                 self._retreat()
-                if self._operator is not None:
-                    self._operator.arrange(start)
+                if self.operator is not None:
+                    self.operator.arrange(start)
                 self._move(joints, float(start.gripper_width[0, 0]))
                 state = self._arm.state(self._max_age)
                 break

@@ -19,6 +19,8 @@ COMMANDS = {
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",
     "tasks": "list the tasks",
+    "deploy": "run a trained policy on a robot cell",
+    "cell": "start a robot cell, look it over, stop it, go on",
     "doctor": "say what this machine can do, and how to mend what it cannot",
 }
 _MODULES = {"eval": "evaluate"}

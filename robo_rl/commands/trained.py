@@ -44,7 +44,9 @@ class Trained:
         return act_on(self.agent, obs, explore=explore, device=self.env.device)
 
 
-def load_trained(path: Path, checkpoint: str, *, num_envs: int, seed: int, world: str | None = None) -> Trained:
+def load_trained(
+    path: Path, checkpoint: str, *, num_envs: int, seed: int, world: str | None = None, env: BatchedEnv | None = None
+) -> Trained:
     """Bring back the policy of a run.
 
     Args:
@@ -53,6 +55,7 @@ def load_trained(path: Path, checkpoint: str, *, num_envs: int, seed: int, world
         num_envs: copies of the environment.
         seed: of the policy's noise.
         world: another simulator to act in.
+        env: to act in, made already; ``num_envs`` and ``world`` are not looked at then.
 
     Raises:
         UserError: if there is no such run or checkpoint, or it is of another task, robot or make of agent.
@@ -71,7 +74,7 @@ def load_trained(path: Path, checkpoint: str, *, num_envs: int, seed: int, world
         raise UserError(f"run {run.path} has no checkpoint yet")
     check_task(found.state, config, found)
     weights = found.tensors("policy")
-    env = make_environment(config, num_envs, seed)
+    env = env or make_environment(config, num_envs, seed)
     try:
         agent = SAC(env.observation_space, env.action_space, config.agent, seed=seed, device=config.device)
         agent.load_policy_state(weights)

@@ -1,0 +1,105 @@
+"""The node processes of a cell: started, watched, started anew, ended."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hardware.cell import Cell, save_cell
+
+_RESTART_AFTER = 1.0  # s between the death of a node and its successor
+_PATIENCE = 5.0  # s that a node may take to end
+_GIVE_UP = 5  # deaths of one node within a minute after which it is left alone
+
+_log = logging.getLogger(__name__)
+
+
+class CellProcesses:
+    """One process per arm and camera of a cell.
+
+    A node that dies is started anew. An arm whose node has died begins in the latched fault ``stopped``: nobody moves
+    it before a person has said so.
+
+    Args:
+        cell: what to start.
+        folder: of resolved cell file, logs (``NAME.log``) and fault logs.
+
+    Attributes:
+        cell_file: the resolved cell.
+    """
+
+    def __init__(self, cell: Cell, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self.cell_file = folder / "cell.yaml"
+        save_cell(cell, self.cell_file)
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._deaths: dict[str, list[float]] = {}
+        self._running = {name: self._start(name) for name in (*cell.arms, *cell.cameras)}
+        self._arms = set(cell.arms)
+        self._watcher = threading.Thread(target=self._watch, name="cell-watch", daemon=True)
+        self._watcher.start()
+
+    @property
+    def running(self) -> Mapping[str, subprocess.Popen[bytes]]:
+        """The process of each device."""
+        return dict(self._running)
+
+    def said(self, name: str) -> str:
+        """The last line that a node has logged."""
+        try:
+            lines = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        """End every node: arms hold, cameras are let go of. Once more is no error."""
+        self._closing.set()
+        if self._watcher is not threading.current_thread():
+            self._watcher.join()
+        with self._lock:
+            for process in self._running.values():
+                process.terminate()
+            for process in self._running.values():
+                try:
+                    process.wait(_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def __enter__(self) -> CellProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self, name: str, latched: str = "") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name]
+        command += ["--fault-folder", str(self._folder / "faults")] + (["--latched", latched] if latched else [])
+        with (self._folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _watch(self) -> None:
+        while not self._closing.wait(0.2):
+            for name, process in list(self._running.items()):
+                code = process.poll()
+                if code is None:
+                    continue
+                now = time.monotonic()
+                recent = [at for at in self._deaths.get(name, []) if now - at < 60.0]
+                if len(recent) >= _GIVE_UP:
+                    continue
+                self._deaths[name] = [*recent, now]
+                _log.warning("%s: its node has ended with code %d (%s)", name, code, self.said(name))
+                if self._closing.wait(_RESTART_AFTER):
+                    return
+                why = f"its node had ended with code {code} and was started anew" if name in self._arms else ""
+                with self._lock:
+                    self._running[name] = self._start(name, why)

@@ -1,0 +1,223 @@
+"""``robo-rl cell``: start a cell, look it over, stop it, go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from robo_rl.commands.arguments import parse
+from robo_rl.errors import Stale, UserError, unknown_name
+
+if TYPE_CHECKING:
+    from hardware.cell import Cell
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+    from hardware.ros.session import Session
+    from robo_rl.commands.cells import RunningCell
+
+_PARTS = {
+    "up": "start the nodes of a cell and print their health until Ctrl-C",
+    "sim": "start the simulated cell: as `cell up sim`",
+    "check": "walk through rates, latencies, drop-outs, limits and the emergency stop",
+    "stop": "latch the stop of every arm: they hold until `cell recover`",
+    "recover": "acknowledge the fault of every arm, so that it may move again",
+    "list": "list the cells that go by a name",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class UpArguments:
+    """What to start."""
+
+    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")] = "sim"
+    """Cell file, or name of one that is shipped."""
+
+    task: str | None = None
+    """Task whose scene a simulated cell has; that of the cell file if None."""
+
+    seconds: float | None = None
+    """Seconds after which it ends; None: at Ctrl-C."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckArguments:
+    """What to check."""
+
+    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
+    """Cell file, or name of one that is shipped."""
+
+    seconds: float = 5.0
+    """Seconds for which each rate is measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CellArguments:
+    """Which cell."""
+
+    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
+    """Cell file, or name of one that is shipped."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    if not args or args[0] in ("-h", "--help"):
+        lines = [f"  {name:<8} {what}" for name, what in _PARTS.items()]
+        print("\n".join(["usage: robo-rl cell PART CELL ...", "", *lines]), file=sys.stdout if args else sys.stderr)
+        return 0 if args else 2
+    part, rest = args[0], list(args[1:])
+    if part not in _PARTS:
+        raise unknown_name("part of robo-rl cell", part, _PARTS)
+    return {"up": _up, "sim": _up, "check": _check, "stop": _stop, "recover": _recover, "list": _list}[part](rest)
+
+
+def _up(args: list[str]) -> int:
+    from hardware.cell import load_cell
+    from hardware.ros.session import Session
+    from robo_rl.commands.cells import find_running, running
+    from robo_rl.training.interrupts import Interrupts
+
+    arguments = parse(UpArguments, args, prog="robo-rl cell up", description="Start the nodes of a cell.")
+    cell = load_cell(arguments.cell)
+    if find_running(cell) is not None:
+        raise UserError(f"cell {cell.name!r} is up already; end the other `robo-rl cell up` first")
+    with (
+        Interrupts() as interrupts,
+        running(cell, arguments.task) as up,
+        Session("cell_up", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
+    ):
+        robots, cameras = _clients(up.cell, session)
+        print(f"cell {cell.name}: domain {cell.ros.domain}, logs in {up.folder}", file=sys.stderr)
+        began = time.monotonic()
+        told: dict[str, str] = {}
+        while not interrupts.requested:
+            if arguments.seconds is not None and time.monotonic() - began > arguments.seconds:
+                break
+            for name, client in {**robots, **cameras}.items():
+                said = _health(client)
+                if said.split(" ")[0] != told.get(name, "").split(" ")[0]:
+                    print(f"{name}: {said}", file=sys.stderr)
+                    told[name] = said
+            time.sleep(0.2)
+        health = {name: _health(client) for name, client in {**robots, **cameras}.items()}
+        summary = {"cell": cell.name, "seconds": round(time.monotonic() - began, 1), "health": health}
+    print(json.dumps(summary), flush=True)
+    return 0
+
+
+def _check(args: list[str]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hardware.cell import load_cell
+    from hardware.check import check_arm, check_camera
+    from hardware.ros.session import Session
+    from robo_rl.commands.cells import running
+
+    arguments = parse(CheckArguments, args, prog="robo-rl cell check", description="Look a cell over.")
+    if not 0.5 <= arguments.seconds <= 3600:
+        raise UserError(f"seconds: must be from 0.5 to 3600, got {arguments.seconds}")
+    cell = load_cell(arguments.cell)
+    findings = []
+    with (
+        running(cell) as up,
+        Session("cell_check", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
+    ):
+        robots, cameras = _clients(up.cell, session)
+        _wait_ready({**robots, **cameras}, up)
+        for name, robot in robots.items():
+            findings += list(check_arm(name, robot, arguments.seconds))
+        findings += [check_camera(name, camera, arguments.seconds) for name, camera in cameras.items()]
+    table = Table("device", "what", "found", "", box=None, pad_edge=False)
+    for each in findings:
+        table.add_row(each.device, each.what, each.found, {True: "ok", False: "NOT OK", None: ""}[each.ok])
+    Console(stderr=True).print(table)
+    ok = all(each.ok is not False for each in findings)
+    figures = {f"{each.device}.{each.what.replace(' ', '_')}": dict(each.figures) for each in findings}
+    print(json.dumps({"cell": cell.name, "ok": ok, "figures": figures}), flush=True)
+    return 0 if ok else 1
+
+
+def _stop(args: list[str]) -> int:
+    return _for_each_arm(args, "stop", lambda robot: robot.stop("robo-rl cell stop"), "fault")
+
+
+def _recover(args: list[str]) -> int:
+    return _for_each_arm(args, "recover", lambda robot: robot.recover(), "holding")
+
+
+def _list(args: list[str]) -> int:
+    from hardware.cell import load_cell, shipped
+
+    parse(ListArguments, args, prog="robo-rl cell list", description="List the cells that go by a name.")
+    found = {}
+    for path in shipped():
+        cell = load_cell(path)
+        arms = ", ".join(f"{entry.robot} by {entry.driver}" for entry in cell.arms.values())
+        found[path.stem] = {"arms": arms, "cameras": list(cell.cameras)}
+        print(f"{path.stem:<12} {arms}; cameras: {', '.join(cell.cameras) or 'none'}", file=sys.stderr)
+    print(json.dumps(found), flush=True)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ListArguments:
+    """Nothing to choose."""
+
+
+def _for_each_arm(args: list[str], word: str, act: Callable[[RosRobot], None], mode: str) -> int:
+    from hardware.cell import load_cell
+    from hardware.ros.session import Session
+    from robo_rl.commands.cells import find_running
+
+    arguments = parse(CellArguments, args, prog=f"robo-rl cell {word}", description=_PARTS[word])
+    cell = load_cell(arguments.cell)
+    up = find_running(cell)
+    if up is None:
+        raise UserError(f"cell {cell.name!r} is not up; start it by `robo-rl cell up {arguments.cell}`")
+    with Session(f"cell_{word}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session:
+        robots, _ = _clients(up.cell, session, cameras=False)
+        _wait_ready(robots, up)
+        for robot in robots.values():
+            act(robot)
+        deadline = time.monotonic() + 2.0
+        while time.monotonic() < deadline and any(robot.status().mode != mode for robot in robots.values()):
+            time.sleep(0.02)
+        modes = {name: robot.status().mode for name, robot in robots.items()}
+    print(json.dumps({"cell": cell.name, "modes": modes}), flush=True)
+    return 0 if all(each == mode for each in modes.values()) else 1
+
+
+def _clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
+    """Clients of the arms and the cameras of a cell."""
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+
+    robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
+    seen = cell.cameras if cameras else {}
+    return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
+
+
+def _wait_ready(clients: Mapping[str, Any], up: RunningCell, patience: float = 60.0) -> None:
+    for name, client in clients.items():
+        try:
+            client.wait_until_ready(patience)
+        except Stale as error:
+            said = up.processes.said(name) if up.processes is not None else ""
+            raise Stale(f"{error}{'; it logged: ' + said if said else ''}") from None
+
+
+def _health(client: Any) -> str:
+    try:
+        if hasattr(client, "status"):
+            status = client.status()
+            return f"{status.mode} {status.fault} {status.reason}".strip()
+        frame = client.read(1.0)
+        return f"pictures {frame.rgb.shape[1]}x{frame.rgb.shape[0]}"
+    except UserError as error:
+        return f"silent: {error}"

@@ -1,0 +1,228 @@
+"""Cells that run: found or started, and the worlds on top of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robo_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from hardware.cell import Cell
+    from hardware.processes import CellProcesses
+    from hardware.ros.session import Session
+    from hardware.world import CellWorld
+    from robo_rl.contracts import Operator, Task
+
+_RECORD = "running.json"
+
+
+@dataclass(frozen=True)
+class RunningCell:
+    """A cell whose nodes are up.
+
+    Attributes:
+        cell: resolved.
+        folder: of its logs and fault logs.
+        processes: that we have started; None if somebody else has.
+        simulation: folder of its simulation; None for a real cell.
+    """
+
+    cell: Cell
+    folder: Path
+    processes: CellProcesses | None
+    simulation: Path | None
+
+    def operator(self) -> Operator:
+        """Who sets the scene up: a stand-in where the cell is simulated, else the person at the terminal."""
+        if self.simulation is not None:
+            from hardware.emulation.operator import SimulatedOperator
+
+            return SimulatedOperator(self.simulation)
+        return TerminalOperator()
+
+
+class TerminalOperator:
+    """A :class:`robo_rl.contracts.Operator`: asks the person at the terminal, where there is one."""
+
+    def arrange(self, start: Any) -> None:
+        """Say what goes where, and wait for the return key."""
+        if not start.objects or not sys.stdin.isatty():
+            return
+        for name, pose in start.objects.items():
+            x, y, z = pose.pos[0].tolist()
+            print(f"  {name}: to x {x:.3f}, y {y:.3f}, z {z:.3f} m", file=sys.stderr)
+        print("put the objects there, then press return (s and return: stop)", file=sys.stderr)
+        if sys.stdin.readline().strip().lower().startswith("s"):
+            raise UserError("stopped by the operator")
+
+
+def runtime_folder(cell: Cell) -> Path:
+    """Where a running cell of this name and domain keeps its logs; for this user alone."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    return base / f"robo_rl-{os.getuid()}" / f"{cell.name}-{cell.ros.domain}"
+
+
+def find_running(cell: Cell) -> RunningCell | None:
+    """Return the cell if its nodes are up already, started by ``robo-rl cell up``."""
+    from hardware.cell import load_cell
+
+    folder = runtime_folder(cell)
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+        os.kill(int(record["pid"]), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    simulation = record.get("simulation")
+    return RunningCell(load_cell(folder / "cell.yaml"), folder, None, Path(simulation) if simulation else None)
+
+
+@contextlib.contextmanager
+def running(cell: Cell, task: str | None = None, overrides: Mapping[str, Any] | None = None) -> Iterator[RunningCell]:
+    """Attach to a cell, or start it and end it afterwards.
+
+    Args:
+        cell: from its file.
+        task: of a simulated cell; that of the file if None.
+        overrides: fields of the task.
+
+    Raises:
+        UserError: if a simulated cell runs with another task, or cannot be started.
+    """
+    found = find_running(cell)
+    if found is not None:
+        simulated = found.cell.simulation
+        if simulated is not None and task is not None and simulated.task != task:
+            raise UserError(
+                f"cell {cell.name!r} is running with task {simulated.task!r}, not {task!r}; end it first, or start it "
+                f"by `robo-rl cell up {cell.name} --task {task}`"
+            )
+        yield found
+        return
+    from hardware.processes import CellProcesses
+
+    with contextlib.ExitStack() as stack:
+        folder = runtime_folder(cell)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        simulation = None
+        if cell.simulation is not None:
+            cell, simulation = _simulate(cell, task, overrides, stack)
+        processes = stack.enter_context(CellProcesses(cell, folder))
+        record = folder / _RECORD
+        record.write_text(json.dumps({"pid": os.getpid(), "simulation": simulation and str(simulation)}))
+        stack.callback(record.unlink, missing_ok=True)
+        yield RunningCell(cell, folder, processes, simulation)
+
+
+def _simulate(
+    cell: Cell, task: str | None, overrides: Mapping[str, Any] | None, stack: contextlib.ExitStack
+) -> tuple[Cell, Path]:
+    """Start the processes of a simulation and return the cell with the folder of theirs filled in."""
+    from hardware.cell import parse
+    from robo_rl.commands.physics import SimulatedCell, read_settings
+    from robo_rl.contracts.plant import PlantSettings
+
+    entry = cell.simulation
+    assert entry is not None  # the caller has looked
+    name = task or entry.task
+    if name is None:
+        raise UserError(f"cell {cell.name!r}: simulation.task is missing; say which task's scene to simulate")
+    arm = next(arm for arm in cell.arms.values() if arm.driver == "simulated")
+    plant = entry.plant
+    settings = read_settings(plant) if isinstance(plant, str) else parse(PlantSettings, plant, "simulation.plant")
+    drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
+    drawn = drawn and bool(_scene_cameras(name, arm.robot))
+    simulated = stack.enter_context(
+        SimulatedCell(name, arm.robot, settings=settings, overrides=overrides, cameras=drawn, fps=entry.fps)
+    )
+    cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
+    where = {"folder": str(simulated.folder)}
+    resolved = dataclasses.replace(
+        cell,
+        arms={
+            each: dataclasses.replace(arm, settings={**arm.settings, **where}) if arm.driver == "simulated" else arm
+            for each, arm in cell.arms.items()
+        },
+        cameras={
+            each: dataclasses.replace(camera, settings={**camera.settings, **where})
+            if camera.driver == "simulated"
+            else camera
+            for each, camera in cameras.items()
+        },
+        simulation=dataclasses.replace(entry, task=name),
+    )
+    return resolved, simulated.folder
+
+
+def _scene_cameras(task: str, robot: str) -> list[str]:
+    from envs.registry import make_task
+
+    return [camera.name for camera in make_task(task, robot).scene().cameras]
+
+
+def make_cell_world(
+    up: RunningCell,
+    task: Task,
+    session: Session,
+    *,
+    arm: str | None = None,
+    cameras: bool = False,
+    patience: float = 60.0,
+) -> CellWorld:
+    """Return the world of an arm of a running cell, over ROS 2.
+
+    Args:
+        up: the cell.
+        task: what will be done; its scene says which fixtures and cameras are read.
+        session: that the clients live on.
+        arm: name of the arm; the only one if None.
+        cameras: whether the cameras that the task knows are read.
+        patience: s that each node may take to come up.
+
+    Raises:
+        Stale: if a node does not come up; says what it logged last.
+        UserError: if the cell lacks what the task needs.
+    """
+    import numpy as np
+
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+    from hardware.world import CellWorld
+    from robo_rl import geometry
+    from robo_rl.errors import Stale
+
+    name = up.cell.arm(arm)
+    wanted = [camera.name for camera in task.scene().cameras] if cameras else []
+    missing = sorted(set(wanted) - set(up.cell.cameras))
+    if missing:
+        raise UserError(f"cell {up.cell.name!r} has no camera {missing[0]!r}, which task {task.name!r} reads; add it")
+    robot = RosRobot(name, task.robot, session)
+    clients = {
+        each: RosCamera(each, up.cell.cameras[each].width, up.cell.cameras[each].height, session) for each in wanted
+    }
+    waited: dict[str, Any] = {name: robot, **clients}
+    for each, client in waited.items():
+        try:
+            client.wait_until_ready(patience)
+        except Stale as error:
+            said = f"; it logged: {up.processes.said(each)}" if up.processes is not None else ""
+            raise Stale(f"{error}{said}") from None
+    fixtures = {each: (np.array(entry.pos), _rotation(geometry, entry.rpy)) for each, entry in up.cell.fixtures.items()}
+    operator: Any = up.operator()
+    tracker = getattr(operator, "truth", None)
+    return CellWorld(robot, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker)
+
+
+def _rotation(geometry: Any, rpy: tuple[float, float, float]) -> Any:
+    import numpy as np
+
+    turns = [geometry.exp(np.eye(3)[i] * angle) for i, angle in enumerate(rpy)]
+    return turns[2] @ turns[1] @ turns[0]

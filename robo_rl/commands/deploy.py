@@ -1,0 +1,110 @@
+"""``robo-rl deploy``: run a trained policy on a robot cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from robo_rl.commands.arguments import parse
+from robo_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from robo_rl.contracts import Step
+
+_SETTLE = 0.2  # s after an episode, its last command in force, before the truth is looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class DeployArguments:
+    """What to run where."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder."""
+
+    cell: str = "sim"
+    """Cell file, or name of one that is shipped. One that is not up is started, and ended afterwards."""
+
+    arm: str | None = None
+    """Which arm of the cell; None: the only one."""
+
+    episodes: int = 10
+    """Number of episodes; each is counted."""
+
+    seed: int | None = None
+    """Of the start states; None: those of the final evaluation of training."""
+
+    checkpoint: str = "best"
+    """best, latest, or the folder of a checkpoint."""
+
+    explore: bool = False
+    """Draw actions as in training, instead of taking the policy's mode."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise UserError(f"episodes: must be at least 1, got {self.episodes}")
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command; the exit code is 0, or 128 + n if signal n stopped it."""
+    arguments = parse(
+        DeployArguments, args, prog="robo-rl deploy",
+        description="Run a trained policy on a robot cell. Ends with one JSON line, also in RUN/deployments.jsonl.",
+    )  # fmt: skip
+    from hardware.cell import load_cell
+    from robo_rl.commands.cell_env import cell_environment
+    from robo_rl.commands.trained import load_trained
+    from robo_rl.training.durable import JsonLines, finite
+    from robo_rl.training.evaluation import evaluate
+    from robo_rl.training.interrupts import Interrupts
+    from robo_rl.training.outcome import figures
+    from robo_rl.training.trainer import FINAL_SEED
+
+    seed = FINAL_SEED if arguments.seed is None else arguments.seed
+    started = time.monotonic()
+    cell = load_cell(arguments.cell)
+    with Interrupts() as interrupts, cell_environment(cell, arguments.run, arm=arguments.arm, seed=seed) as on_cell:
+        trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
+        told: list[bool] = []
+        true: list[bool] = []
+        cut = 0
+
+        def watch(step: Step) -> None:
+            nonlocal cut
+            if not bool(step.done[0]):
+                return
+            time.sleep(_SETTLE)
+            truth = on_cell.true_success()
+            cut += int(bool(on_cell.env.reading["interrupted"][0]))
+            told.append(bool(step.info["success"][0]))
+            if truth is not None:
+                true.append(truth)
+            said = "success" if told[-1] else "no success"
+            seen = "" if truth is None else f" (in truth: {'success' if truth else 'no success'})"
+            print(f"episode {len(told)} of {arguments.episodes}: {said}{seen}", file=sys.stderr)
+
+        result = evaluate(
+            on_cell.env, trained.act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
+            should_stop=lambda: interrupts.requested, on_step=watch,
+        )  # fmt: skip
+        if result is None:
+            print(f"robo-rl: interrupted after {len(told)} episodes; the arm holds", file=sys.stderr)
+            return interrupts.exit_code
+        found = figures(
+            trained.config, trained.run, result,
+            env_steps=trained.checkpoint.env_steps, updates=trained.checkpoint.state["updates"],
+            wall_seconds=round(time.monotonic() - started, 3), checkpoint=trained.checkpoint.path.name,
+            cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut,
+        )  # fmt: skip
+    found["world"] = "cell"
+    lines = JsonLines(trained.run.path / "deployments.jsonl")
+    lines.append(found)
+    lines.close()
+    print(json.dumps(finite(found)), flush=True)
+    return 0
