@@ -41,6 +41,7 @@ from hardware.emulation.wire import (
     unpack_poses,
     unpack_text,
 )
+from hardware.realtime import prioritise
 from robo_rl.contracts.plant import Measured, Plant, PlantSettings
 from robo_rl.errors import UserError
 
@@ -116,7 +117,7 @@ class PhysicsServer:
     def run(self) -> None:
         """Serve until :meth:`stop`."""
         if self._settings.realtime:
-            _ask_for_priority()
+            prioritise()
         self._pace.start()
         while self._running:
             steps = self._pace.wait()
@@ -288,10 +289,3 @@ def _refuse_if_running(path: str) -> None:
         except OSError:
             return
     raise UserError(f"{path} is in use by another physics process; stop it, or give this cell a folder of its own")
-
-
-def _ask_for_priority() -> None:
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    except (OSError, AttributeError) as error:
-        logger.info("physics runs without real-time priority: %s", error)

@@ -157,10 +157,10 @@ class SimulatedCell:
 
     def close(self) -> None:
         """End the processes and remove the folder if it was made here. Once more is no error."""
-        for process in (self.cameras, self.physics):
-            if process is None:
-                continue
+        running = [process for process in (self.cameras, self.physics) if process is not None]
+        for process in running:
             process.terminate()
+        for process in running:
             try:
                 process.communicate(timeout=5.0)
             except subprocess.TimeoutExpired:
