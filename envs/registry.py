@@ -9,7 +9,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,18 @@ from robo_rl.robots import robot_names
 
 if TYPE_CHECKING:
     from envs.env import Env
+    from envs.worlds.mjcf import Fidelity
 
-__all__ = ["import_here", "make_env", "make_task", "robot_names", "task_class", "task_names", "world_names"]
+__all__ = [
+    "chooses_device",
+    "import_here",
+    "make_env",
+    "make_task",
+    "robot_names",
+    "task_class",
+    "task_names",
+    "world_names",
+]
 
 
 def task_names() -> list[str]:
@@ -75,6 +85,11 @@ def world_names() -> list[str]:
     return sorted(_WORLDS)
 
 
+def chooses_device(world: str) -> bool:
+    """Whether a simulator runs where it is told to; the others run on threads of the CPU."""
+    return world == "warp"
+
+
 def make_env(
     task: Task,
     *,
@@ -90,7 +105,8 @@ def make_env(
 
     Args:
         task: from :func:`make_task`.
-        world: name of the simulator.
+        world: name of the simulator: ``mujoco``, ``mujoco_law`` (the law that runs beside a robot, at 1 kHz) or
+            ``warp``.
         num_envs: copies, stepped together.
         seed: of the starts.
         reward: ``sparse`` or ``dense``.
@@ -111,12 +127,15 @@ def make_env(
     return Env(_WORLDS[world](task, num_envs, threads, cameras, device), task, seed=seed, reward=reward)
 
 
-def _mujoco(task: Task, num_envs: int, threads: int | None, cameras: bool, device: str | None) -> World:
+def _mujoco(
+    fidelity: Fidelity, task: Task, num_envs: int, threads: int | None, cameras: bool, device: str | None
+) -> World:
+    name = "mujoco" if fidelity == "engine" else "mujoco_law"
     from envs.worlds.mujoco_world import MujocoWorld
 
     if device not in (None, "cpu"):
-        raise UserError(f"device: world 'mujoco' runs on the CPU, not on {device!r}; choose world 'warp'")
-    return MujocoWorld(task.robot, task.scene(), num_envs=num_envs, threads=threads, cameras=cameras)
+        raise UserError(f"device: world {name!r} runs on the CPU, not on {device!r}; choose world 'warp'")
+    return MujocoWorld(task.robot, task.scene(), num_envs=num_envs, threads=threads, cameras=cameras, fidelity=fidelity)
 
 
 def _warp(task: Task, num_envs: int, threads: int | None, cameras: bool, device: str | None) -> World:
@@ -127,7 +146,11 @@ def _warp(task: Task, num_envs: int, threads: int | None, cameras: bool, device:
     return WarpWorld(task.robot, task.scene(), num_envs=num_envs, device=device, cameras=cameras)
 
 
-_WORLDS: dict[str, Callable[[Task, int, int | None, bool, str | None], World]] = {"mujoco": _mujoco, "warp": _warp}
+_WORLDS: dict[str, Callable[[Task, int, int | None, bool, str | None], World]] = {
+    "mujoco": partial(_mujoco, "engine"),
+    "mujoco_law": partial(_mujoco, "law"),
+    "warp": _warp,
+}
 
 
 def import_here(module: str) -> ModuleType:

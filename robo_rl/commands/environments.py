@@ -54,11 +54,11 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         horizon = config.task_options.get("horizon")
         foreign = make_gym_env(config.task.removeprefix(GYM_PREFIX), num_envs=num_envs, seed=seed, horizon=horizon)
         return cast("BatchedEnv", foreign)  # Its box is of float32 only, which mypy takes for another type.
-    from envs.registry import make_env, make_task
+    from envs.registry import chooses_device, make_env, make_task
 
     options = read_options(options_type(config.task), config.task_options, where="task_options")
     task = make_task(config.task, config.robot, {f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
-    on_cpu = config.world == "mujoco"
+    on_cpu = not chooses_device(config.world)
     return make_env(
         task,
         world=config.world,

@@ -39,7 +39,7 @@ class EvalArguments:
     """Environments side by side; the result does not depend on it."""
 
     world: str | None = None
-    """Another simulator than the one of the run."""
+    """Another simulator than the one of the run: mujoco, mujoco_law (the control law of the real arm) or warp."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "num_envs"):

@@ -42,7 +42,7 @@ class RecordArguments:
     """Arm that does the task."""
 
     world: str = "mujoco"
-    """Simulator."""
+    """Simulator: mujoco, mujoco_law (the control law of the real arm, at 1 kHz; slower) or warp (GPU)."""
 
     num_envs: int = 4
     """Environments side by side."""

@@ -102,6 +102,10 @@ def test_a_wrong_task_gets_one_line(outside, name, says):
         (lambda: registry.make_task("peg_insertion", overrides={"clearence": 1}), "did you mean 'clearance'"),
         (lambda: registry.make_task("reach", overrides={"robot": "fr3"}), "unknown field of task 'reach': 'robot'"),
         (lambda: registry.make_env(registry.make_task("reach"), world="mujocco"), "did you mean 'mujoco'"),
+        (
+            lambda: registry.make_env(registry.make_task("reach"), world="mujoco_law", device="cuda"),
+            "device: world 'mujoco_law' runs on the CPU",
+        ),
         (lambda: registry.make_env(registry.make_task("reach"), reward="shaped"), "reward"),
         (lambda: registry.make_env(registry.make_task("reach"), num_envs=0), "num_envs"),
         (
@@ -119,6 +123,14 @@ def test_a_wrong_option_gets_one_line_with_the_remedy(build, says):
         build()
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("world", "timestep"), [("mujoco", 0.002), ("mujoco_law", 0.001)])
+def test_a_fidelity_of_control_has_a_name(world, timestep):
+    env = registry.make_env(registry.make_task("reach"), world=world)
+    assert env.world.model.opt.timestep == timestep
+    env.close()
+    assert world in registry.world_names()
 
 
 def test_the_seed_decides_the_starts():

@@ -1,7 +1,10 @@
+import json
 import textwrap
 
 import pytest
+import torch
 
+from robo_rl.cli import main
 from robo_rl.commands.environments import make_environment
 from robo_rl.commands.train import _request
 from robo_rl.errors import UserError
@@ -35,6 +38,20 @@ def test_options_reach_the_task():
     env.close()
     with pytest.raises(UserError, match="unknown field of the task"):
         make_environment(TrainConfig("reach", task_options={"clearance": 1.0}), 1, 0)
+
+
+def test_the_law_s_world_goes_by_its_name_in_commands(tmp_path, capsys):
+    env = make_environment(TrainConfig("reach", world="mujoco_law", threads=1), 2, 0)
+    assert env.world.model.opt.timestep == 0.001  # the law's millisecond
+    env.reset()
+    before = env.reading["tcp_pos"]
+    for _ in range(5):
+        env.step(env.expert_action())
+    assert not torch.allclose(env.reading["tcp_pos"], before, atol=1e-3)
+    env.close()
+    words = ["record", "reach", "--world", "mujoco_law", "--episodes", "1", "--out", str(tmp_path)]
+    assert main([*words, "--task.horizon", "30"]) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 1
 
 
 @pytest.fixture
