@@ -46,7 +46,7 @@ class TrainConfig:
     """Arm that does the task."""
 
     world: str = "mujoco"
-    """Simulator."""
+    """Simulator: mujoco, mujoco_law (the control law of the real arm, at 1 kHz; slower) or warp (GPU)."""
 
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
