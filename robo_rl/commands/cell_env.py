@@ -94,6 +94,13 @@ def cell_environment(
         config = from_json(TrainConfig, folder.config, where=str(folder.path / "config.json"))
     if config.is_foreign:
         raise UserError(f"task {config.task} is Gymnasium's; a robot cell runs tasks of `robo-rl tasks`")
+
+    class _StaysOpen(Env):
+        """A cell is closed by whoever has opened it, not by each of those who act in it."""
+
+        def close(self) -> None:
+            """Leave it open."""
+
     name = cell.arm(arm)
     robot = cell.arms[name].robot
     if robot != config.robot and not any({robot, config.robot} <= alike for alike in _ALIKE):
@@ -107,7 +114,7 @@ def cell_environment(
     ):
         world = make_cell_world(up, task, session, arm=name, cameras=cameras)
         try:
-            yield CellEnvironment(Env(world, task, seed=seed, reward=config.reward), world, world.operator)
+            yield CellEnvironment(_StaysOpen(world, task, seed=seed, reward=config.reward), world, world.operator)
         finally:
             world.close()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import make_environment, options_type, training_defaults
@@ -16,10 +18,16 @@ from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
 
+if TYPE_CHECKING:
+    from robo_rl.contracts.learning import BatchedEnv
+    from robo_rl.training.session import MakeEnv
+
 _PROG = "robo-rl train"
 _DESCRIPTION = """Train a policy.
 
 `robo-rl train TASK` trains on a task (`robo-rl tasks` lists them), `robo-rl train gym:ID` on a Gymnasium environment.
+
+`robo-rl train TASK --cell CELL` learns on a robot cell; `robo-rl cell list` lists those that have a name.
 
 `robo-rl train --resume RUN` goes on with a run; only what ends or watches it may be set anew.
 
@@ -45,29 +53,43 @@ def main(args: Sequence[str]) -> int:
             threads.configure(config.threads)
         from robo_rl.training.session import train
 
-        if run is None:
-            _try_out(config)
-            run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
-        else:
-            run.record_system(config.seed)
-        summary = train(
-            config,
-            run,
-            lambda num_envs, seed: make_environment(config, num_envs, seed),
-            should_stop=lambda: interrupts.requested,
-        )
+        with _environments(config) as make_env:
+            if run is None:
+                _try_out(config, make_env)
+                run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
+            else:
+                run.record_system(config.seed)
+            summary = train(config, run, make_env, should_stop=lambda: interrupts.requested)
         print(json.dumps(finite(summary)), flush=True)
         return interrupts.exit_code
 
 
-def _try_out(config: TrainConfig) -> None:
+@contextlib.contextmanager
+def _environments(config: TrainConfig) -> Iterator[MakeEnv]:
+    """What makes the environments of a run: simulators as many as are asked for, or the one that is a robot cell."""
+    if config.cell is None:
+        yield lambda num_envs, seed: make_environment(config, num_envs, seed)
+        return
+    from hardware.cell import load_cell
+    from robo_rl.commands.cell_env import cell_environment
+
+    with cell_environment(load_cell(config.cell), config, arm=config.arm, seed=config.seed) as on_cell:
+
+        def the_cell(num_envs: int, seed: int) -> BatchedEnv:
+            on_cell.env.seed(seed)
+            return on_cell.env
+
+        yield the_cell
+
+
+def _try_out(config: TrainConfig, make_env: MakeEnv) -> None:
     """Find out what does not fit before a run folder is made: a wrong name or setting leaves nothing behind."""
     from robo_rl.data.episodes import load_episodes
     from robo_rl.training.session import make_memory
 
     if config.demo_path is not None and config.demos:
         load_episodes(config.demo_path)
-    env = make_environment(config, 1, config.seed)
+    env = make_env(1, config.seed)
     try:
         make_memory(config, env, round(config.memory_budget_gb * 1e9))
     finally:

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 
 from robo_rl import __version__
 from robo_rl.contracts import Step
+from robo_rl.data.journal import Journal, read_journal
 from robo_rl.errors import UserError
 from robo_rl.training.durable import remove_unfinished, write_file, write_json
 
@@ -118,7 +119,8 @@ class EpisodeWriter:
 
     An episode is over at its end, at :meth:`finish`, or when the next observation of its environment is not the one
     that the last step led to (somebody reset it). Leaving the ``with`` block stores what is under way, unless it was
-    discarded: nothing recorded is lost. One writer a folder at a time.
+    discarded. Each step is on disk as it comes: of a process that was killed, the next writer of the folder stores what
+    was under way. Nothing recorded is lost. One writer a folder at a time.
 
     Args:
         folder: where to; episodes that are there already stay, new ones are numbered on.
@@ -166,6 +168,8 @@ class EpisodeWriter:
         remove_unfinished(self.folder)
         numbers = [int(path.stem.removeprefix("episode_")) for path in _files(self.folder)]
         self._next_number = max(numbers, default=-1) + 1
+        self._journals: dict[int, Journal] = {}
+        self._recover()
 
     def __enter__(self) -> EpisodeWriter:
         return self
@@ -204,6 +208,8 @@ class EpisodeWriter:
             }
             self._under_way.setdefault(env, []).append(values)
             self._now[env] = {key: _copy(value[row]) for key, value in step.obs.items()}
+            journal = self._journals.setdefault(env, Journal(self.folder / f"under_way_{env}.journal"))
+            journal.append(values | {f"next/{key}": value for key, value in self._now[env].items()})
             if bool(step.terminated[row]) or bool(step.truncated[row]):
                 self.finish([env])
         return self.stored[before:]
@@ -231,6 +237,22 @@ class EpisodeWriter:
         for env in list(self._under_way if env_ids is None else env_ids):
             self._under_way.pop(env, None)
             self._now.pop(env, None)
+            if env in self._journals:
+                self._journals.pop(env).clear()
+
+    def _recover(self) -> None:
+        """Store the episodes that a process which was killed had under way."""
+        for path in sorted(self.folder.glob("under_way_*.journal")):
+            env = int(path.stem.removeprefix("under_way_"))
+            for record in read_journal(path):
+                self._now[env] = {key[5:]: record.pop(key) for key in list(record) if key.startswith("next/")}
+                self._under_way.setdefault(env, []).append(record)
+            self._journals[env] = Journal(path)
+            if env in self._under_way:
+                logger.warning("%s: %d steps of an interrupted episode stored", self.folder, len(self._under_way[env]))
+                self.finish([env])
+            else:
+                self._journals.pop(env).clear()
 
 
 def load_episodes(folder: Path | str) -> list[Episode]:

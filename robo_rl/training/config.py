@@ -48,6 +48,15 @@ class TrainConfig:
     world: str = "mujoco"
     """Simulator: mujoco, mujoco_law (the control law of the real arm, at 1 kHz; slower) or warp (GPU)."""
 
+    cell: str | None = None
+    """Robot cell to learn on instead of in a simulator: a cell file, or the name of one (robo-rl cell list)."""
+
+    arm: str | None = None
+    """Which arm of the cell; None: the only one."""
+
+    keep_episodes: bool | None = None
+    """Keep every transition of training in RUN/episodes, step by step; None: on a robot cell."""
+
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
 
@@ -155,6 +164,14 @@ class TrainConfig:
         for name, usual in (("robot", "panda"), ("world", "mujoco"), ("reward", "sparse")):
             if self.is_foreign and getattr(self, name) != usual:
                 raise UserError(f"{name}: {self.task} brings its own; leave it out")
+        if self.cell is not None and self.is_foreign:
+            raise UserError(f"cell: a robot cell runs tasks of `robo-rl tasks`, not {self.task}")
+        if self.cell is not None and (self.num_envs != 1 or self.world != "mujoco"):
+            raise UserError(
+                "cell: a robot cell is one environment and a world of its own; leave out num_envs and world"
+            )
+        if self.arm is not None and self.cell is None:
+            raise UserError("arm: there is none to choose without a cell; give --cell too")
         for name in ("utd", "memory_budget_gb", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

@@ -138,7 +138,8 @@ def provide_demonstrations(
     """
     if config.demos == 0:
         return Demonstrations()
-    env = make_env(min(config.demos, config.eval_envs), config.seed + _SEED_OFFSET)
+    copies = 1 if config.cell is not None else min(config.demos, config.eval_envs)
+    env = make_env(copies, config.seed + _SEED_OFFSET)
     try:
         tries = None
         if config.demo_path is None:

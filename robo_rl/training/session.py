@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from robo_rl.agents.sac import SAC
+from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.checkpoint import load_checkpoint
@@ -50,12 +51,19 @@ def train(
         opened.callback(run.close)
         env = make_env(config.num_envs, config.seed)
         opened.callback(env.close)
-        evaluation_env = make_env(config.eval_envs, config.seed)
-        opened.callback(evaluation_env.close)
+        evaluation_env = env
+        if config.cell is None:  # which there is but one of
+            evaluation_env = make_env(config.eval_envs, config.seed)
+            opened.callback(evaluation_env.close)
         progress = opened.enter_context(TrainingProgress(config.steps))
         progress.say(f"run folder: {run.path}")
         demos = provide_demonstrations(config, run, make_env, progress, should_stop)
-        trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop)
+        episodes = None
+        if config.keep_episodes or (config.keep_episodes is None and config.cell is not None):
+            about: dict[str, Any] = {"task": config.task, "robot": config.robot, "seed": config.seed, "source": "policy"}
+            writer = EpisodeWriter(run.path / "episodes", env.observation_space, env.action_space, **about)
+            episodes = opened.enter_context(writer)
+        trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop, episodes)
         checkpoint = load_checkpoint(run.checkpoints, "latest")
         run.rewind(0 if checkpoint is None else checkpoint.env_steps)
         if checkpoint is not None:
@@ -74,6 +82,7 @@ def _make_trainer(
     demos: Demonstrations,
     progress: TrainingProgress,
     should_stop: Callable[[], bool],
+    episodes: EpisodeWriter | None,
 ) -> Trainer:
     budget = round(config.memory_budget_gb * 1e9) - demos.bytes_used
     if budget <= 0:
@@ -83,7 +92,7 @@ def _make_trainer(
     memory = make_memory(config, env, budget)
     progress.say(f"memory: {memory.describe()}")
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
-    return Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop)
+    return Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop, episodes)
 
 
 def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:

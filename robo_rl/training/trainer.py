@@ -23,6 +23,7 @@ from robo_rl.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Metrics, Obs
+    from robo_rl.data.episodes import EpisodeWriter
 
 # Start states of evaluations. They are far from the seeds that people give, so that no training start is among them;
 # the final ones are used for nothing else, so that no choice made while training has seen them.
@@ -66,7 +67,9 @@ class Trainer:
         demonstrations: ReplayBuffer | None,
         progress: TrainingProgress,
         should_stop: Callable[[], bool] = lambda: False,
+        episodes: EpisodeWriter | None = None,
     ) -> None:
+        self.episodes = episodes
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
         self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
         self.source = MixedReplay(memory, demonstrations, config.demo_ratio)
@@ -106,18 +109,26 @@ class Trainer:
         if self._evaluation_due:
             self._evaluate()
         obs = self.env.reset()
+        shared = self.evaluation_env is self.env
         refreshed = 0.0
         while (reason := self._reason_to_stop()) is None:
             before = self.env_steps
-            step = self.env.step(self._action(obs))
+            action = self._action(obs)
+            step = self.env.step(action)
             self.memory.add(obs, step.info["executed_action"], step)
+            if self.episodes is not None:
+                self.episodes.add(obs, action, step)
             self.env_steps += self.env.num_envs
-            obs = self._next_obs(step)
+            self._evaluation_due |= self._crossed(self.config.eval_every, before)
+            # Where both are one environment, an evaluation waits for the end of the episode, and begins the next one.
+            evaluates = self._evaluation_due and (not shared or bool(step.done.all()))
+            obs = self._next_obs(step, reset=not (shared and evaluates))
             self._learn()
             if self._crossed(self.config.log_every, before):
                 self._log()
-            if self._crossed(self.config.eval_every, before):
+            if evaluates:
                 self._evaluate()
+                obs = self.env.reset() if shared else obs
             if self._crossed(self.config.checkpoint_every, before):
                 self.save()
             if time.monotonic() - refreshed > _REFRESH:
@@ -177,8 +188,8 @@ class Trainer:
             return (2.0 * torch.rand(size, generator=self._warmup) - 1.0).to(self.env.device)
         return act_on(self.agent, obs, explore=True, device=self.env.device)
 
-    def _next_obs(self, step: Step) -> Obs:
-        """Count the episodes that are over and begin new ones in their place."""
+    def _next_obs(self, step: Step, *, reset: bool) -> Obs:
+        """Count the episodes that are over and, if ``reset``, begin new ones in their place."""
         self._returns += step.reward
         self._lengths += 1
         over = step.done
@@ -189,7 +200,7 @@ class Trainer:
         self._episodes += len(ended)
         self._returns[over] = 0.0
         self._lengths[over] = 0.0
-        return self.env.reset(over)
+        return self.env.reset(over) if reset else step.obs
 
     def _learn(self) -> None:
         """Make as many critic updates as the steps taken allow, in blocks; the rest of a block waits."""

@@ -1,0 +1,73 @@
+"""Steps of an episode under way, on disk as they come: a process that is killed loses at most the one being written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from robo_rl.training.durable import storing
+
+_HEAD = struct.Struct("<II")  # length and CRC-32 of what follows
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """An append-only file of records, each a mapping of tensors.
+
+    What is appended is with the operating system at once, which a killed process cannot take along; a power cut may
+    cost the last seconds.
+
+    Args:
+        path: of the file; made at the first record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+
+    def append(self, record: Mapping[str, torch.Tensor]) -> None:
+        """Add a record.
+
+        Raises:
+            StorageError: if it could not be written.
+        """
+        body = save({key: value.contiguous() for key, value in record.items()})
+        with storing(self.path):
+            if self._file is None:
+                self._file = self.path.open("ab", buffering=0)
+            self._file.write(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+
+    def clear(self) -> None:
+        """Remove the file: what it held is elsewhere now, or not wanted."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.path.unlink(missing_ok=True)
+
+
+def read_journal(path: Path) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the records up to the first one that is not whole; a warning in the log says what is left out."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while (at := file.tell()) < size:
+            head = file.read(_HEAD.size)
+            length, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (size, 0)
+            body = file.read(length)
+            try:
+                if len(body) < length or zlib.crc32(body) != checksum:
+                    raise SafetensorError("cut off or damaged")
+                record = load(body)
+            except SafetensorError as error:
+                logger.warning("%s: left out from byte %d on: %s", path, at, error)
+                return
+            yield record
