@@ -297,12 +297,16 @@ class Arm:
                 self._supervisor.failed(str(error))
 
     def _take_over(self, now: Estimate) -> None:
-        """Begin where the arm is, softly: at the start, after a gap, and when a device has recovered."""
+        """Begin where the arm is, softly: at the start, after a gap, and when a device has recovered.
+
+        What is pursued goes on after a gap: a joint move that stopped half way would look like one that arrived.
+        """
         self._actuator.begin(now)
         self._filter.reset(now.pos, now.rot)
         self._anew = False
         self._told = math.nan
-        self._enter(_Pursuit("holding"), now, self._ended)
+        if self._pursuit.mode not in ("running", "moving"):
+            self._goal = now.pos, now.rot
 
     def _choose(self, now: Estimate) -> None:
         """Decide what to pursue in this cycle."""
