@@ -1,7 +1,7 @@
 """A robot that is told things late and heard of late: the way between policy and arm, made longer on purpose.
 
 This is where tens of milliseconds belong. Within the torque loop (``PlantSettings.command_delay``) they make the
-impedance law unstable: measured at 30 ms.
+impedance law unstable: the FR3 of its data sheet bears 10 ms there, and oscillates from 15 ms on.
 """
 
 from __future__ import annotations
