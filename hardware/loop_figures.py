@@ -31,7 +31,7 @@ class LoopFigures:
         periods, costs = (values[np.isfinite(values)] * 1e3 for values in (self._periods, self._costs))
         if len(periods):
             figures |= {
-                "rate_hz": 1e3 / float(periods.mean()),
+                "rate_hz": 1e3 / max(float(periods.mean()), 1e-6),  # no time passes while a device repeats itself
                 "period_p50_ms": float(np.percentile(periods, 50)),
                 "period_p99_ms": float(np.percentile(periods, 99)),
                 "period_max_ms": float(periods.max()),

@@ -1,7 +1,8 @@
 """A bus of Dynamixel servos through the maker's SDK, Protocol 2.0: what an arm needs, and errors that name the servo.
 
 Two habits of the SDK are mended where its classes allow it: it waits by spinning, and it takes time from the wall
-clock, so that a clock set forward would end an answer's wait.
+clock, so that a clock set forward would end an answer's wait. And as answers do not say to which question they belong,
+a late one could be taken for that to the next: questions that are asked anew vary in how many bytes they ask for.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ALERT = 0x80
 TRIES = 3
 """Of one instruction while an arm is set up."""
 
+_VARIETY = 8
 _SLICE = 0.001  # s that a read of the port may sleep
 _PORT_ERRORS = (OSError, termios.error, TypeError, ValueError)  # what pyserial raises when its device vanishes
 
@@ -65,8 +67,8 @@ RETURN_DELAY, DRIVE_MODE, OPERATING_MODE, SHADOW_ID = Item(9, 1), Item(10, 1), I
 HOMING_OFFSET, VELOCITY_LIMIT, MAX_POSITION, MIN_POSITION = Item(20, 4), Item(44, 4), Item(48, 4), Item(52, 4)
 TORQUE_ENABLE, HARDWARE_ERROR, POSITION_P_GAIN, WATCHDOG = Item(64, 1), Item(70, 1), Item(84, 2), Item(98, 1)
 GOAL_PWM, GOAL_CURRENT, PROFILE_ACCELERATION = Item(100, 2), Item(102, 2), Item(108, 4)
-PROFILE_VELOCITY, GOAL_POSITION, PRESENT_CURRENT = Item(112, 4), Item(116, 4), Item(126, 2)
-PRESENT_VELOCITY, PRESENT_POSITION = Item(128, 4), Item(132, 4)
+PROFILE_VELOCITY, GOAL_POSITION, REALTIME_TICK = Item(112, 4), Item(116, 4), Item(120, 2)
+PRESENT_CURRENT, PRESENT_VELOCITY, PRESENT_POSITION = Item(126, 2), Item(128, 4), Item(132, 4)
 
 _ERRORS = {
     1: "it failed to process the instruction", 2: "it does not know the instruction", 3: "it received noise",
@@ -88,6 +90,16 @@ def signed(data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
 
 
+def _length(packet: list[int]) -> int:
+    """What a packet says to be the number of bytes behind that, unstuffed."""
+    return packet[5] + (packet[6] << 8)
+
+
+def _read_packet(servo: int, item: Item) -> list[int]:
+    """An instruction to read; the SDK fills in header and checksum."""
+    return [0, 0, 0, 0, servo, 7, 0, 2, *item.address.to_bytes(2, "little"), *item.size.to_bytes(2, "little"), 0, 0]
+
+
 class Bus:
     """Servos on one serial device.
 
@@ -102,6 +114,7 @@ class Bus:
         patience: seconds beyond the time on the wire that an answer may take.
 
     Attributes:
+        patience: see there; may be changed at any time.
         alerts: servos whose last answer said that something is wrong with their hardware.
     """
 
@@ -110,7 +123,8 @@ class Bus:
     ) -> None:
         self.address, self.names = address, dict(names)
         self.alerts: set[int] = set()
-        self._baudrate, self._patience = baudrate, patience
+        self._baudrate, self.patience = baudrate, patience
+        self._extra = 0
         self._port: Any = None
         self._packets: Any = None
 
@@ -134,14 +148,14 @@ class Bus:
             import dynamixel_sdk
         except ImportError as error:
             raise MissingExtra("a bus of Dynamixel servos", "widowx") from error
-        patience = 1000.0 * self._patience
+        bus = self
 
         class Port(dynamixel_sdk.PortHandler):
             def getCurrentTime(self) -> float:  # noqa: N802 (the SDK's name)
                 return 1000.0 * time.monotonic()
 
             def setPacketTimeout(self, packet_length: int) -> None:  # noqa: N802
-                self.setPacketTimeoutMillis(self.tx_time_per_byte * packet_length + patience)
+                self.setPacketTimeoutMillis(self.tx_time_per_byte * packet_length + 1000.0 * bus.patience)
 
         port = Port(self.address)
         try:
@@ -179,10 +193,11 @@ class Bus:
             BusError: if that fails.
         """
         for _ in range(tries):
-            data, result, error = self._call("readTxRx", servo, item.address, item.size)
-            if result == 0 and len(data) == item.size:
+            asked = self._varied(item)
+            packet, result, error = self._call("txRxPacket", _read_packet(servo, asked))
+            if result == 0 and _length(packet) == (4 if error & ~_ALERT else asked.size + 4):
                 self._check(servo, error, "reading", item)
-                return bytes(data)
+                return bytes(packet[9 : 9 + item.size])
         raise NoAnswer(f"{self.name(servo)} does not answer")
 
     def get(self, servo: int, item: Item) -> int:
@@ -210,24 +225,37 @@ class Bus:
     def sync_read(self, servos: Iterable[int], item: Item, tries: int = 1) -> dict[int, bytes]:
         """Read the same bytes of several servos at one go; notes in ``alerts`` who complains.
 
+        With several tries the answers may be longer than the item; with one, see yourself that they are not old ones.
+
         Raises:
             NoAnswer: if one of them did not answer; names the first one.
         """
         servos = list(servos)
+        if tries == 1:
+            return self._sync_read(servos, item)
         for _ in range(tries - 1):
             with contextlib.suppress(NoAnswer):
-                return self._sync_read(servos, item)
-        return self._sync_read(servos, item)
+                return self._sync_read(servos, self._varied(item))
+        return self._sync_read(servos, self._varied(item))
+
+    def _varied(self, item: Item) -> Item:
+        """Some bytes more than ``item``, another number each time."""
+        self._extra = (self._extra + 1) % _VARIETY
+        return Item(item.address, item.size + self._extra)
 
     def _sync_read(self, servos: list[int], item: Item) -> dict[int, bytes]:
-        answers = {}
+        answers: dict[int, bytes] = {}
         result = self._call("syncReadTx", item.address, item.size, servos, len(servos), False)
-        for servo in servos:
-            data, result, error = self._call("readRx", servo, item.size) if result == 0 else (b"", result, 0)
-            if result != 0 or len(data) != item.size:
-                raise NoAnswer(f"{self.name(servo)} does not answer")
-            (self.alerts.add if error & _ALERT else self.alerts.discard)(servo)
-            answers[servo] = bytes(data)
+        while result == 0 and len(answers) < len(servos):
+            packet, result = self._call("rxPacket", False)
+            # Not the SDK's readRx: it cuts a late answer to another question down to the length that is wanted.
+            if result == 0 and packet[4] == servos[len(answers)] and _length(packet) == item.size + 4:
+                (self.alerts.add if packet[8] & _ALERT else self.alerts.discard)(packet[4])
+                answers[packet[4]] = bytes(packet[9 : 9 + item.size])
+            elif result == 0 and self._port.isPacketTimeout():
+                break
+        if len(answers) < len(servos):
+            raise NoAnswer(f"{self.name(servos[len(answers)])} does not answer")
         return answers
 
     def sync_write(self, item: Item, values: Mapping[int, int]) -> None:

@@ -18,6 +18,7 @@ What that means for force stands in docs/widowx.md.
 from __future__ import annotations
 
 import math
+import struct
 import time
 from typing import Literal
 
@@ -27,6 +28,7 @@ from hardware.arms import dynamixel as dxl
 from hardware.arms.drive import Control, Delegated, DriveState
 from hardware.arms.dynamixel import Bus, BusError, Item
 from hardware.arms.gravity import Gravity
+from hardware.arms.widowx_clock import ServoClock
 from hardware.arms.widowx_servos import (
     ARM,
     CURRENT_UNIT,
@@ -34,10 +36,10 @@ from hardware.arms.widowx_servos import (
     GAIN,
     GRIPPER,
     MASTERS,
+    PROFILE_VELOCITY,
     SERVOS,
     STIFFNESS,
     TORQUE_PER_AMPERE,
-    VELOCITY_LIMIT,
     VELOCITY_UNIT,
     XL430_FREE,
     XL430_STALL,
@@ -52,7 +54,11 @@ from robo_rl.errors import Stale, UserError
 from robo_rl.robots.widowx250s import WIDOWX250S
 
 _SMOOTHING = 0.03  # s, of the torques
-_STATE = Item(dxl.PRESENT_CURRENT.address, 10)  # current or load, velocity, position
+_OLDEST = 0.03  # s that an answer may be late, or ``patience`` if that is longer
+_SILENCE = 0.05  # s for which the last measurement may be given again
+_SLOW = 0.1  # s that an answer is waited for while setting up
+_NUMBERS = tuple(servo.id for servo in SERVOS)
+_STATE = Item(dxl.REALTIME_TICK.address, 16)  # clock, ..., current or load, velocity, position
 _HEALTH = Item(dxl.TORQUE_ENABLE.address, 35)  # up to and with the watchdog
 
 CurrentMode = Literal["position", "current_based_position"]
@@ -76,6 +82,7 @@ class WidowX:
         max_current: that bound, A; each of the two servos of a joint has it for itself.
         gripper_effort: share of the supply voltage that the gripper may use; bounds its force.
         watchdog: seconds without an instruction after which the servos stop by themselves.
+        patience: seconds that an answer may take; twice that and more is silence.
         baudrate: of the bus.
         payload_mass: of what is fixed to the tool, kg.
         payload_com: its centre of mass in the tool's frame, m.
@@ -97,13 +104,14 @@ class WidowX:
         max_current: float = 1.2,
         gripper_effort: float = 0.4,
         watchdog: float = 0.2,
+        patience: float = 0.02,
         baudrate: int = 1_000_000,
         payload_mass: float = 0.0,
         payload_com: Vec3 = (0.0, 0.0, 0.0),
     ) -> None:
         for name, value, low, high in (
             ("rate", rate, 20.0, 250.0), ("max_current", max_current, 0.05, 3.2), ("watchdog", watchdog, 0.04, 2.54),
-            ("gripper_effort", gripper_effort, 0.05, 1.0),
+            ("gripper_effort", gripper_effort, 0.05, 1.0), ("patience", patience, 0.005, 1.0),
         ):  # fmt: skip
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}; it must be from {low:g} to {high:g}")
@@ -113,7 +121,7 @@ class WidowX:
         self.lost = 0
         self._mode = mode
         self._current, self._pwm = round(max_current / CURRENT_UNIT), round(FULL_PWM * gripper_effort)
-        self._watchdog, self._silence = round(watchdog / 0.02), 0.05
+        self._watchdog, self._patience = round(watchdog / 0.02), patience
         self._bus = Bus(address, {servo.id: servo.name for servo in SERVOS}, baudrate)
         self._gravity = Gravity(self.spec, payload_mass, payload_com)
         self._damping = np.array(self.spec.joint_damping)
@@ -123,6 +131,7 @@ class WidowX:
         # The scale of the current loop's gain is not published, so that its sag cannot be told beforehand.
         bounded = np.array([mode != "position" and servo.model == dxl.XM430_W350 for servo in MASTERS])
         self._sag = np.where(bounded, 0.0, 1.0 / stiffness)  # rad per N·m
+        self._clock = ServoClock(len(SERVOS))
         self._complaints: dict[int, str] = {}
         self._torque = np.zeros(self.spec.dof)
         self._gripper_goal = -1
@@ -132,6 +141,7 @@ class WidowX:
     def open(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`; writes settings that differ, which moves nothing."""
         self._bus.open()
+        self._bus.patience = max(_SLOW, self._patience)
         try:
             identify(self._bus)
             configure(self._bus, self._mode != "position")
@@ -154,7 +164,7 @@ class WidowX:
             return self._measure()
         except (BusError, UserError) as error:
             last = self._last
-            if last is None or time.monotonic() - last.stamp > self._silence:
+            if last is None or time.monotonic() - last.stamp > max(_SILENCE, 2 * self._patience):
                 raise Stale(f"{self._bus.address}: {error}") from error
             return last
 
@@ -194,6 +204,8 @@ class WidowX:
             self._energise()
         except BusError as error:
             raise UserError(f"address {self._bus.address}: {error}") from error
+        finally:
+            self._bus.patience = self._patience
         self._complaints.clear()
         self._next = time.monotonic()
 
@@ -209,25 +221,27 @@ class WidowX:
     def _energise(self) -> None:
         """Bring every servo to holding where it is, whatever state it was in, and arm the watchdogs."""
         bus = self._bus
+        bus.patience = max(_SLOW, self._patience)
         restart(bus)
-        numbers = [servo.id for servo in SERVOS]
-        answers = bus.sync_read(numbers, dxl.PRESENT_POSITION, dxl.TRIES)
-        present = {number: dxl.signed(data) for number, data in answers.items()}
+        answers = bus.sync_read(_NUMBERS, dxl.PRESENT_POSITION, dxl.TRIES)
+        present = {number: dxl.signed(data[: dxl.PRESENT_POSITION.size]) for number, data in answers.items()}
         goals = self._goals(np.array([angle(present[servo.id]) for servo in MASTERS]))
         goals[GRIPPER.id] = min(max(present[GRIPPER.id], GRIPPER.limits[0]), GRIPPER.limits[1])
         settings = {
             dxl.POSITION_P_GAIN: {servo.id: GAIN[servo.model] for servo in SERVOS},
-            dxl.PROFILE_ACCELERATION: dict.fromkeys(numbers, 0),
-            dxl.PROFILE_VELOCITY: dict.fromkeys(numbers, VELOCITY_LIMIT),
-            dxl.GOAL_PWM: dict.fromkeys(numbers, FULL_PWM) | {GRIPPER.id: self._pwm},
+            dxl.PROFILE_ACCELERATION: dict.fromkeys(_NUMBERS, 0),
+            dxl.PROFILE_VELOCITY: dict.fromkeys(_NUMBERS, PROFILE_VELOCITY),
+            dxl.GOAL_PWM: dict.fromkeys(_NUMBERS, FULL_PWM) | {GRIPPER.id: self._pwm},
             dxl.GOAL_POSITION: goals,
         }
         if self._mode != "position":
             settings[dxl.GOAL_CURRENT] = {servo.id: self._current for servo in SERVOS if servo.model == dxl.XM430_W350}
         apply(bus, settings)
-        apply(bus, {dxl.TORQUE_ENABLE: dict.fromkeys(numbers, 1)})
-        apply(bus, {dxl.WATCHDOG: dict.fromkeys(numbers, self._watchdog)})
+        apply(bus, {dxl.TORQUE_ENABLE: dict.fromkeys(_NUMBERS, 1)})
+        apply(bus, {dxl.WATCHDOG: dict.fromkeys(_NUMBERS, self._watchdog)})
+        bus.patience = self._patience
         self._gripper_goal = -1
+        self._clock = ServoClock(len(SERVOS))
 
     # -- every cycle ---------------------------------------------------------------------------------------------------
 
@@ -243,19 +257,18 @@ class WidowX:
         bus = self._bus
         if not bus.is_open:
             bus.open()
-        numbers = [servo.id for servo in SERVOS]
-        stamp = time.monotonic()
         try:
-            answers = bus.sync_read(numbers, _STATE)
+            answers, stamp = self._fresh()
         except dxl.NoAnswer:
             self.lost += 1
-            answers = bus.sync_read(numbers, _STATE)  # maybe the late first ones: the stamp stays
+            answers, stamp = self._fresh()
         self._examine()
-        position = np.array([angle(dxl.signed(answers[servo.id][6:10])) for servo in MASTERS])
-        velocity = np.array([dxl.signed(answers[servo.id][2:6]) * VELOCITY_UNIT for servo in MASTERS])
+        values = {servo: struct.unpack("<6xhii", answers[servo.id]) for servo in SERVOS}  # effort, velocity, position
+        position = np.array([angle(values[servo][2]) for servo in MASTERS])
+        velocity = np.array([values[servo][1] * VELOCITY_UNIT for servo in MASTERS])
         motors = np.zeros(self.spec.dof)
         for servo in ARM:
-            effort = dxl.signed(answers[servo.id][:2])
+            effort = values[servo][0]
             if servo.model == dxl.XM430_W350:
                 motors[servo.joint] += effort * CURRENT_UNIT * TORQUE_PER_AMPERE
             else:  # the load is the voltage: what turning alone takes is no torque
@@ -269,10 +282,21 @@ class WidowX:
             velocity,
             self._torque,
             np.zeros(self.spec.dof),
-            gripper_width(angle(dxl.signed(answers[GRIPPER.id][6:10]))),
+            gripper_width(angle(values[GRIPPER][2])),
             self._error(),
         )
         return self._last
+
+    def _fresh(self) -> tuple[dict[int, bytes], float]:
+        """What the servos say to the newest question, and when they measured it."""
+        answers = self._bus.sync_read(_NUMBERS, _STATE)
+        received = time.monotonic()
+        ticks = [dxl.REALTIME_TICK.within(_STATE, answers[number]) for number in _NUMBERS]
+        age = self._clock.age(ticks, received)
+        if age > max(_OLDEST, self._patience):
+            raise dxl.NoAnswer(f"answers come {age * 1e3:.0f} ms late")
+        self._clock.accept(ticks, received)
+        return answers, received - age
 
     def _examine(self) -> None:
         """Look at who complains, or else at one servo per cycle in turn."""

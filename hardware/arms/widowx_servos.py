@@ -33,6 +33,9 @@ STIFFNESS = {
 VELOCITY_LIMIT = 131
 """That Interbotix sets, in units: pi rad/s."""
 
+PROFILE_VELOCITY = 125
+"""That the servos are held to: a little less, as they run ahead of it now and then."""
+
 _CENTRE = 2048
 _HORN, _ROD, _PAD = 0.014, 0.024, 0.009  # of the gripper: crank, connecting rod, pad inside the finger's frame, m
 

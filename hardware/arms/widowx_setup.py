@@ -151,3 +151,5 @@ def _settle(bus: Bus, servo: Servo, changes: Mapping[Item, int]) -> None:
         bus.write(servo.id, dxl.TORQUE_ENABLE, 0)
     for item, value in changes.items():
         bus.write(servo.id, item, value)
+        if bus.get(servo.id, item) != value & ((1 << 8 * item.size) - 1):
+            raise dxl.BusError(f"{bus.name(servo.id)} does not keep {value} at address {item.address}")

@@ -13,7 +13,7 @@ from hardware.emulation.dynamixel_packets import BROADCAST, STATUS, Packet
 from hardware.emulation.dynamixel_servo import XL430_W250, XM430_W350, Axis, Servo
 
 PING, READ, WRITE, REBOOT, SYNC_READ, SYNC_WRITE, BULK_READ = 0x01, 0x02, 0x03, 0x08, 0x82, 0x83, 0x92
-_CHUNK = 0.01  # s for which the load is taken as constant
+_CHUNK = 0.01  # s for which the load is taken as constant; ten times as long while nothing moves
 _LONGEST_GAP = 2.0  # s that are lived through at most when nobody has asked for longer
 
 Load = Callable[[np.ndarray], np.ndarray]
@@ -60,7 +60,8 @@ class Chain:
         self._now = max(self._now, now - _LONGEST_GAP)
         servos = self._servos.values()
         while now > self._now:
-            until = min(now, self._now + _CHUNK, *(max(servo.trips_at(), self._now + 1e-4) for servo in servos))
+            chunk = _CHUNK if any(abs(axis.velocity) > 1e-3 for axis in self.axes) else 10 * _CHUNK
+            until = min(now, self._now + chunk, *(max(servo.trips_at(), self._now + 1e-4) for servo in servos))
             weight = self._load(np.array([axis.angle for axis in self.axes])) if self._load else self.push * 0.0
             for axis, own, push in zip(self.axes, weight.tolist(), self.push.tolist(), strict=True):
                 limp = not any(servo.get("Torque Enable") for servo in axis.servos)
@@ -119,7 +120,7 @@ class Chain:
     def _single(self, servo: Servo, instruction: int, data: bytes, now: float) -> Packet | None:
         level, error, content = servo.get("Status Return Level"), 0, b""
         if instruction == PING:
-            content = struct.pack("<HB", servo.model.number, servo.get("Firmware Version"))
+            content = struct.pack("<HB", servo.get("Model Number"), servo.get("Firmware Version"))
         elif instruction == READ and len(data) == 4:
             error, content = servo.read(*struct.unpack("<HH", data))
         elif instruction == WRITE and len(data) > 2:

@@ -243,18 +243,31 @@ class Servo:
             limit = min(limit, abs(self.get("Goal Current")) * _CURRENT_UNIT * self.model.torque_constant)
         return limit
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the set-point of its position controller stands still."""
+        return not self.get("Torque Enable") or self._trajectory == self.angle_of("Goal Position")
+
+    @property
+    def setpoint(self) -> float:
+        """Where its position controller wants it, own angle, rad."""
+        return self._trajectory
+
     def plan(self, dt: float, steps: int) -> list[float]:
-        """Move the set-point of the position controller along the profile; return where it is after each ``dt`` s."""
+        """Move the set-point of the position controller along the profile; return where it is before each ``dt`` s."""
         limit = self.get("Profile Velocity") * VELOCITY_UNIT or self.model.no_load_speed
         acceleration = self.get("Profile Acceleration") * _ACCELERATION_UNIT or math.inf
         goal, at, speed, path = self.angle_of("Goal Position"), self._trajectory, self._speed, []
         for _ in range(steps):
+            path.append(at)
             left = goal - at
+            if abs(left) <= min(abs(speed) * dt, 1e-6):
+                at, speed = goal, 0.0
+                continue
             reach = math.sqrt(2 * acceleration * abs(left)) if acceleration < math.inf else math.inf
             wanted = math.copysign(min(limit, reach, abs(left) / dt), left)
             speed += max(-acceleration * dt, min(acceleration * dt, wanted - speed))
             at += speed * dt
-            path.append(at)
         self._trajectory, self._speed = at, speed
         return path
 
@@ -298,21 +311,28 @@ class Axis:
 
     def advance(self, duration: float, load: float) -> None:
         """Turn for ``duration`` s under ``load``, N·m."""
-        steps = max(1, math.ceil(duration / _STEP))
+        still = all(servo.arrived for servo in self.servos)
+        steps = 1 if still else max(1, math.ceil(duration / _STEP))
         dt = duration / steps
         motors = []
         for servo in self.servos:
-            path = servo.plan(dt, steps) if servo.get("Torque Enable") else [0.0] * steps
+            path = [servo.setpoint] if still else servo.plan(dt, steps)
             shift = self._own(servo) - servo.sense * self.angle
             motors.append((servo.sense, servo.stiffness, servo.strength(), shift, path))
         viscosity = _FOLLOWS * max(sum(stiffness for _, stiffness, *_ in motors), 1.0)
         fastest = min(servo.model.no_load_speed for servo in self.servos)
         for step in range(steps):
             push = load
+            stiff = 0.0  # what is left of the springs: those at their limit are none
             for sense, stiffness, limit, shift, path in motors:
                 torque = stiffness * (path[step] - sense * self.angle - shift)
+                stiff += stiffness if abs(torque) < limit else 0.0
                 push += sense * max(-limit, min(limit, torque))
-            self.velocity = max(-fastest, min(fastest, push / viscosity))
+            # A spring against a damper comes to rest exponentially; exact while no motor reaches its limit. While the
+            # set-point moves, steps are short, and the lag must not depend on their length.
+            ease = stiff / viscosity * dt if still else 0.0
+            moved = push / stiff * -math.expm1(-ease) if ease > 1e-9 else push / viscosity * dt
+            self.velocity = max(-fastest, min(fastest, moved / dt))
             self.angle += self.velocity * dt
             if not self.stops[0] <= self.angle <= self.stops[1]:
                 self.angle, self.velocity = max(self.stops[0], min(self.stops[1], self.angle)), 0.0

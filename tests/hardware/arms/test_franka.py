@@ -103,7 +103,7 @@ def _state(mode, current="[]", last="[]"):
         (_state("Move"), ""),
         (_state("Move", last='["joint_reflex"]'), ""),
         (_state("Reflex", '["joint_reflex", "power_limit_violation"]'), "reflex: joint_reflex, power_limit_violation"),
-        (_state("Reflex", last='["cartesian_reflex"]'), "reflex: cartesian_reflex"),
+        (_state("Reflex", last='["tau_J_range_violation"]'), "reflex: tau_J_range_violation"),
         (_state("UserStopped"), "user stop; release it"),
     ],
 )
