@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from controllers.single import SingleChain, damped_inverse
+from hardware.actuation import Estimate, JointActuator, PoseActuator, TorqueActuator, actuator, external_wrench
+from hardware.arms.drive import Delegated
+from hardware.safety.limits import SafetyLimits
+from robo_rl.robots import robot
+
+SPEC = robot("panda")
+HOME = np.array(SPEC.home)
+CHAIN = SingleChain(SPEC)
+LIMITS = SafetyLimits.of(SPEC)
+MOST = np.array([link.max_torque for link in SPEC.links])
+
+
+class Told:
+    """A drive that only remembers what it was told."""
+
+    spec, rate, delegated = SPEC, 1000.0, Delegated()
+
+    def __init__(self, *controls) -> None:
+        self.controls = frozenset(controls)
+        self.torque = self.joints = self.pose = None
+
+    def write_torque(self, torque):
+        self.torque = torque
+
+    def write_joints(self, joint_pos):
+        self.joints = joint_pos
+
+    def write_pose(self, pos, rot):
+        self.pose = pos, rot
+
+
+def measured(q=HOME, dq=None, stamp=0.0, bias=None) -> Estimate:
+    zero = np.zeros(7)
+    dq = zero if dq is None else dq
+    pos, rot, jacobian = CHAIN.forward(q)
+    return Estimate(
+        stamp, q, dq, zero, zero if bias is None else bias, pos, rot, jacobian, damped_inverse(jacobian),
+        jacobian @ dq, np.zeros(6), 0.04, "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("controls", "kind"),
+    [
+        (("torque", "joints"), TorqueActuator),
+        (("pose", "joints"), PoseActuator),
+        (("joints",), JointActuator),
+    ],
+)
+def test_the_best_way_of_driving_is_taken(controls, kind):
+    assert isinstance(actuator(Told(*controls), LIMITS), kind)
+
+
+def test_a_drive_that_cannot_be_driven_is_refused():
+    with pytest.raises(ValueError, match="torque, pose, joints"):
+        actuator(Told(), LIMITS)
+
+
+def pull(made: TorqueActuator, drive: Told, stamp: float, cycles: int = 50) -> float:
+    """Force with which the tool is pulled, its reference 1 cm off."""
+    now = measured(stamp=stamp)
+    for _ in range(cycles):
+        made.track(now, now.pos + np.array([0.0, 0.01, 0.0]), now.rot, 0.001)
+    return float(external_wrench(now.jacobian, now.inverse, drive.torque)[1])
+
+
+def test_it_starts_softly_and_stiffens():
+    drive = Told("torque")
+    made = TorqueActuator(drive, LIMITS)
+    made.begin(measured())
+    forces = [pull(made, drive, stamp) for stamp in (0.0, 0.1, 0.25, 0.4, 0.6)]
+    full = SPEC.impedance.stiffness * 0.01
+    assert forces[0] < 0.1 * full
+    assert (np.diff(forces) > 0.0).all()
+    assert forces[-1] == pytest.approx(full, rel=0.02)
+    made.begin(measured(stamp=10.0))
+    assert pull(made, drive, 10.0) < 0.1 * full
+
+
+def test_taking_over_begins_with_the_weight_of_the_arm():
+    drive = Told("torque")
+    made = TorqueActuator(drive, LIMITS)
+    bias = np.array([0.0, -20.0, 0.0, 15.0, 0.0, 2.0, 0.0])
+    made.begin(measured(bias=bias))
+    now = measured(bias=bias)
+    made.track(now, now.pos, now.rot, 0.001)
+    np.testing.assert_allclose(drive.torque, bias, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_joint_in_its_margin_is_pushed_back(side):
+    q = HOME.copy()
+    q[6] = SPEC.links[6].joint_range[side]
+    torques = []
+    for posture in (HOME, q):
+        drive = Told("torque")
+        made = TorqueActuator(drive, LIMITS)
+        made.begin(measured(posture))
+        now = measured(posture, stamp=5.0)
+        for _ in range(50):
+            made.track(now, now.pos, now.rot, 0.001)
+        torques.append(drive.torque[6])
+    assert torques[0] == pytest.approx(0.0, abs=1e-6)
+    assert torques[1] * (1 if side == 0 else -1) > 0.5
+
+
+def test_a_joint_move_is_bounded_by_its_clip():
+    drive = Told("torque")
+    made = TorqueActuator(drive, LIMITS)
+    made.begin(measured())
+    for _ in range(500):
+        kept_up = made.follow(measured(stamp=5.0), HOME + 1.0, np.full(7, 9.0), 0.001)
+    assert not kept_up
+    assert (np.abs(drive.torque) <= 0.25 * MOST).all()
+    assert made.follow(measured(stamp=5.0), HOME + 0.01, np.zeros(7), 0.001)
+
+
+def test_differential_kinematics_reach_the_reference():
+    drive = Told("joints")
+    made = JointActuator(drive, LIMITS)
+    made.begin(measured())
+    pos, rot, _ = CHAIN.forward(HOME)
+    target = pos + np.array([0.02, -0.03, 0.04])
+    for _ in range(300):
+        made.track(measured(), target, rot, 0.005)
+    found = CHAIN.forward(drive.joints)
+    np.testing.assert_allclose(found[0], target, atol=1e-5)
+    np.testing.assert_allclose(found[1], rot, atol=1e-5)
+    np.testing.assert_allclose(made.seed(measured())[0], target, atol=1e-5)
+
+
+def test_a_set_point_never_passes_a_joint_limit():
+    drive = Told("joints")
+    made = JointActuator(drive, LIMITS)
+    made.begin(measured())
+    for _ in range(600):
+        made.track(measured(), np.array([2.0, 0.0, 0.3]), CHAIN.forward(HOME)[1], 0.005)
+        assert drive.joints[3] <= SPEC.links[3].joint_range[1] - LIMITS.joint_margin + 1e-12
+    outside = HOME.copy()
+    outside[3] = SPEC.links[3].joint_range[1]
+    made.begin(measured(outside))
+    made.follow(measured(outside), outside + 0.1, np.zeros(7), 0.005)
+    assert drive.joints[3] == outside[3]  # no further, and no jump back
+
+
+def test_poses_along_a_joint_move():
+    drive = Told("pose")
+    made = PoseActuator(drive, LIMITS)
+    made.begin(measured())
+    goal = HOME + 0.02
+    assert made.follow(measured(), goal, np.zeros(7), 0.005)
+    np.testing.assert_allclose(drive.pose[0], CHAIN.forward(goal)[0])
+    assert made.arrived(measured(goal), goal)
+    assert not made.arrived(measured(), HOME + 0.2)
+
+
+def test_forces_are_found_from_joint_torques():
+    now = measured()
+    wrench = np.array([5.0, -8.0, 12.0, 0.3, -0.2, 0.5])
+    torque = now.jacobian.T @ wrench
+    np.testing.assert_allclose(external_wrench(now.jacobian, now.inverse, torque), wrench, rtol=0.02, atol=0.02)
+    torque[2] = np.nan
+    np.testing.assert_allclose(external_wrench(now.jacobian, now.inverse, torque), wrench, rtol=0.1, atol=0.1)
+    torque[1:] = np.nan
+    assert np.isnan(external_wrench(now.jacobian, now.inverse, torque)).all()
