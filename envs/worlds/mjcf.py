@@ -12,12 +12,14 @@ by them.
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import mujoco
 import numpy as np
 
 from controllers.kinematics import Chain
+from envs.worlds.raycast import HORIZON, SKY
 from robo_rl import geometry
 from robo_rl.contracts import CameraSpec, RobotSpec, SceneObject, SceneSpec, Shape
 
@@ -41,6 +43,9 @@ _UNTOUCHABLE = {"contype": 0, "conaffinity": 0}
 # Contacts as stiff as the time step allows: sub-millimetre clearances must not be bridged by penetration.
 _SOLREF, _SOLIMP = [2.0 * TIMESTEP["engine"], 1.0], [0.95, 0.995, 0.0005, 0.5, 2.0]
 
+_FROM, _FOVY = (0.8, -0.85, 0.45), 40.0  # where the overview is taken from, as a direction, and its field of view
+_GIRTH = 0.07  # m that a Panda's links stand out around their frames, about
+
 _FINGER_SPEED = 0.25  # m/s of a finger that its motor pushes as hard as it can
 
 TOOL_ACTUATORS = tuple(f"tool.{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz"))
@@ -63,7 +68,7 @@ def build_model(
     spec = mujoco.MjSpec()
     spec.modelname = robot.name
     _set_options(spec, TIMESTEP[fidelity], offscreen)
-    _add_surroundings(spec)
+    _add_surroundings(spec, robot)
     hand = _add_arm(spec, robot)
     if fidelity == "engine":  # before the gripper's motor, which is the last entry of ctrl
         _add_tool_spring(spec, robot)
@@ -79,6 +84,10 @@ def build_model(
     if fidelity == "law":
         for body in spec.bodies:
             body.gravcomp = 0.0
+    if os.environ.get("MENAGERIE_ROOT"):
+        from envs.worlds.meshes import dress
+
+        dress(spec, robot, scene.locked_opening)
     return spec.compile()
 
 
@@ -100,8 +109,12 @@ def _set_options(spec: mujoco.MjSpec, timestep: float, offscreen: tuple[int, int
     visual.headlight.specular = [0.1, 0.1, 0.1]
 
 
-def _add_surroundings(spec: mujoco.MjSpec) -> None:
+def _add_surroundings(spec: mujoco.MjSpec, robot: RobotSpec) -> None:
     world = spec.worldbody
+    spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=SKY, rgb2=HORIZON, width=32, height=192,
+    )  # fmt: skip
     world.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_PLANE,
@@ -110,7 +123,7 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         **_SURROUNDINGS,
     )
     world.add_light(pos=[0.8, -0.8, 1.6], dir=[-0.3, 0.6, -1.0], castshadow=False, diffuse=[0.5, 0.5, 0.5])
-    world.add_camera(name="overview", **_looking((1.25, -0.75, 0.65), (0.45, 0.0, 0.12)), fovy=42.0)
+    world.add_camera(name="overview", **_overview(robot), fovy=_FOVY)
 
 
 def _add_shape(body: mujoco.MjsBody, shape: Shape, touch: dict[str, int], mass: float | None = None) -> None:
@@ -274,6 +287,28 @@ def _looking(pos: tuple[float, float, float], at: tuple[float, float, float]) ->
     x /= np.linalg.norm(x)
     rot = np.stack([x, np.cross(z, x), z], axis=-1)
     return {"pos": list(pos), "quat": list(geometry.to_quat_wxyz(rot))}
+
+
+def _overview(robot: RobotSpec) -> dict[str, list[float]]:
+    """Pose of the camera that has the arm at home and what it works on in a picture of 4:3 or wider, just so."""
+    places, rot = [np.zeros(3)], np.eye(3)
+    for link, angle in zip(robot.links, robot.home, strict=True):
+        places.append(places[-1] + rot @ link.pos)
+        rot = rot @ geometry.from_quat_wxyz(np.array(link.quat)) @ geometry.exp(np.array(link.axis) * angle)
+    low, high = np.array(robot.workspace_low), np.array(robot.workspace_high)
+    middle, half = np.array(robot.work_center), (high - low) / 4
+    places += [middle + half * [x, y, 0.0] for x in (-1, 1) for y in (-1, 1)]
+    corners = np.array([[place - _GIRTH * robot.reach_scale, place + _GIRTH * robot.reach_scale] for place in places])
+    at = (corners.min((0, 1)) + corners.max((0, 1))) / 2
+    towards = np.array(_FROM) / np.linalg.norm(_FROM)
+    right = np.cross([0.0, 0.0, 1.0], towards)
+    right /= np.linalg.norm(right)
+    offset = corners.reshape(-1, 3) - at
+    tangent = np.tan(np.radians(_FOVY / 2))
+    across = np.abs(offset @ right) / (tangent * 4.0 / 3.0)
+    upright = np.abs(offset @ np.cross(towards, right)) / tangent
+    distance = float(np.max(np.maximum(across, upright) + offset @ towards))
+    return _looking(tuple(at + distance * towards), tuple(at))
 
 
 def _add_camera(body: mujoco.MjsBody, camera: CameraSpec) -> None:

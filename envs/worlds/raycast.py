@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     import mujoco
 
 _LIGHT = np.array([0.6, -0.9, 2.2])  # a lamp over the table, base frame, m
-_SKY, _HORIZON = np.array([0.45, 0.60, 0.78]), np.array([0.86, 0.90, 0.95])
+SKY, HORIZON = (0.45, 0.60, 0.78), (0.86, 0.90, 0.95)
+"""Colours of the background, above and at the horizon; of every renderer."""
+_SKY, _HORIZON = np.array(SKY), np.array(HORIZON)
 _AMBIENT = 0.42
 _FAR = 20.0  # m
+_DRAWN = np.array([1, 1, 1, 0, 0, 0], dtype=np.uint8)  # groups of geoms that OpenGL draws, too
 
 
 class RayRenderer:
@@ -95,7 +98,7 @@ class RayRenderer:
         geom, distance, normal = np.full(count, -1, np.int32), np.full(count, -1.0), np.zeros((count, 3))
         if count:
             self._mujoco.mj_multiRay(
-                self._model, self._data, origin, np.ascontiguousarray(rays).reshape(-1), None, 1, -1,
+                self._model, self._data, origin, np.ascontiguousarray(rays).reshape(-1), _DRAWN, 1, -1,
                 geom, distance, normal.reshape(-1), count, _FAR,
             )  # fmt: skip
         return geom, distance, normal

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from envs.worlds.base import SimulatedWorld
+from envs.worlds.raycast import HORIZON
 from robo_rl import geometry
 from robo_rl.contracts import Command, RobotSpec, SceneSpec, Start
 from robo_rl.errors import MissingExtra, UserError
@@ -212,7 +213,7 @@ class WarpWorld(SimulatedWorld):
             render_rgb=True,
             render_depth=False,
             use_textures=False,
-            background_color=(0.0, 0.0, 0.0, 1.0),
+            background_color=(*HORIZON, 1.0),
         )
 
     def _images(self) -> dict[str, torch.Tensor]:
