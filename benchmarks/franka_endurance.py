@@ -28,10 +28,12 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from controllers.kinematics import Chain
 from hardware.arm import Arm
 from hardware.arms.drive import Drive
 from hardware.arms.franka import FrankaSettings
 from hardware.emulation import franka_sim
+from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotState, ToolCommand
@@ -69,8 +71,9 @@ class Tally:
     malformed_accepted: int = 0
     applied_reasons: dict[str, int] = field(default_factory=dict)
     faults: list[dict[str, Any]] = field(default_factory=list)
-    reflexes: list[str] = field(default_factory=list)
-    other_faults: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    reflexes: dict[str, dict[str, int]] = field(default_factory=dict)
+    other_faults: dict[str, dict[str, int]] = field(default_factory=dict)
     farthest_outside: float = 0.0
     fastest: float = 0.0
 
@@ -119,9 +122,16 @@ class Endurance:
         self.tally = Tally()
         self._rng = np.random.default_rng(seed)
         self._id = 0
+        self._phase = "move"
         self._low, self._high = np.array(arm.limits.workspace_low), np.array(arm.limits.workspace_high)
 
     # -- motions -------------------------------------------------------------------------------------------------------
+
+    def hold(self, seconds: float) -> None:
+        """Nothing at all: what stops the arm now, no command of ours has."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._watch(0.1)
 
     def random(self, seconds: float) -> None:
         """Deltas of a few centimetres and degrees, as an untrained policy gives them."""
@@ -216,7 +226,10 @@ class Endurance:
     def _uninvited(self, reason: str) -> None:
         """Note a fault that nobody injected, and go on once it is over."""
         fault = self.arm.status().fault
-        (self.tally.reflexes if fault == "device" else self.tally.other_faults).append(f"{fault}: {reason}")
+        counts = self.tally.reflexes if fault == "device" else self.tally.other_faults
+        named = reason if fault == "device" else fault
+        phase = counts.setdefault(self._phase, {})
+        phase[named] = phase.get(named, 0) + 1
         self._recover()
 
     # -- faults --------------------------------------------------------------------------------------------------------
@@ -224,12 +237,24 @@ class Endurance:
     def go_home(self) -> None:
         """Move to the home posture."""
         home = np.array(self.arm.spec.home)
-        for _ in range(3):
-            self._try(lambda: self.arm.move_joints(home, 0.08))
+        for _ in range(5):
+            try:
+                self._try(lambda: self.arm.move_joints(home, 0.08))
+            except InvalidAction:  # out of a corner, the way through joint space may leave the work space
+                self._pursue(0.5 * (self._low + self._high), 4.0)
+                continue
             self._await(lambda: self.arm.status().mode != "moving", 20.0)
             if not self.arm.status().fault:
                 return
             self._uninvited(self.arm.status().reason)
+
+    def _pursue(self, pos: np.ndarray, seconds: float) -> None:
+        """Command one position, in the orientation of home."""
+        rot = Chain(self.arm.spec).forward(np.array(self.arm.spec.home))[1]
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._try(lambda: self.arm.command(self._command(pos, rot, 0.08)))
+            time.sleep(0.05)
 
     def stopped(self) -> None:
         """Somebody stops it."""
@@ -340,15 +365,20 @@ class Endurance:
     def run(self, seconds: float) -> None:
         """Rounds of motions and faults until the time is over; every fault at least once."""
         end = time.monotonic() + seconds
-        share = min(20.0, seconds / 4.0)
+        share = min(20.0, seconds / 5.0)
         faults = [self.stopped, self.stalled]
         if self.server.simulator != "none":
             faults += [self.frozen, self.killed]
         first = True
         while first or time.monotonic() < end:
-            self.go_home()
-            self.random(min(share, max(end - time.monotonic(), 2.0)))
-            self.adversarial(min(share, max(end - time.monotonic(), 2.0)))
+            for phase in (self.hold, self.random, self.adversarial):
+                self._phase = "move"
+                self.go_home()
+                self._phase, began = phase.__name__, time.monotonic()
+                phase(min(share, max(end - began, 2.0)))
+                lasted = self.tally.seconds.get(self._phase, 0.0) + time.monotonic() - began
+                self.tally.seconds[self._phase] = lasted
+            self._phase = "faults"
             if first or end - time.monotonic() > 15.0:
                 for fault in faults:
                     fault()
@@ -394,6 +424,7 @@ def run(config: Config) -> dict[str, Any]:
         "commands_hz": round(tally.commands / lasted, 1),
         "malformed_refused": tally.malformed_refused,
         "malformed_accepted": tally.malformed_accepted,
+        "seconds": {phase: round(seconds, 1) for phase, seconds in tally.seconds.items()},
         "uninvited_reflexes": tally.reflexes,
         "uninvited_other_faults": tally.other_faults,
         "injected": tally.faults,
@@ -415,6 +446,7 @@ def main(config: Config) -> int:
         franka_sim.raise_loopback()
     if config.simulator == "none" and not config.address:
         raise UserError("--simulator none is an arm; give its --address")
+    prioritise(5)  # the simulator inherits it: a robot's computer and a robot have no neighbours
     result = run(config)
     text = json.dumps(result)
     if config.out is not None:

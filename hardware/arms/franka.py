@@ -7,8 +7,11 @@ Frames, in Franka's names: O base, F flange, NE nominal end effector (set in Des
 from __future__ import annotations
 
 import math
+import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +27,9 @@ Six = tuple[float, float, float, float, float, float]
 
 PORT = 1337
 """TCP port of the arm's control unit."""
+
+PRIORITY = 80
+"""Real-time priority of the loop that answers the arm every millisecond, where the machine allows it."""
 
 _LOOSE_POSITION = 2e-3  # m; Franka's own calibration moves O_T_EE by up to about a millimetre
 _LOOSE_ANGLE = 0.01  # rad
@@ -163,6 +169,20 @@ def one_line(exception: BaseException) -> str:
     return text.removeprefix("libfranka: ") or type(exception).__name__
 
 
+@contextmanager
+def ordinary_scheduling() -> Iterator[None]:
+    """Give the calling thread back the priority that it came with.
+
+    libfranka raises whoever connects to the highest real-time priority, where it may; all that is started later
+    inherits that, and then competes with the one loop that needs it.
+    """
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
 def require_reachable(address: str, timeout: float = 1.0) -> None:
     """Return if something answers at the arm's port.
 
@@ -209,4 +229,4 @@ def complaint(state: Any) -> str:
 
 def error_names(errors: Any) -> str:
     """Return the names of the errors that are set, with commas."""
-    return ", ".join(re.findall(r"[a-z_]{4,}", str(errors)))
+    return ", ".join(re.findall(r"\w{4,}", str(errors)))

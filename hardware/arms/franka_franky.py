@@ -16,18 +16,21 @@ import numpy as np
 
 from hardware.arms.drive import Control, Delegated, DriveState
 from hardware.arms.franka import (
+    PRIORITY,
     FrankaSettings,
     check_ranges,
     check_tool,
     complaint,
     error_names,
     one_line,
+    ordinary_scheduling,
     require_reachable,
     tool_setting,
     unreachable,
     urdf_ranges,
 )
 from hardware.arms.franka_hand import FrankaHand
+from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import MissingExtra, Stale, UserError
@@ -99,7 +102,8 @@ class FrankyDrive:
         realtime = sdk.RealtimeConfig.Enforce if s.realtime else sdk.RealtimeConfig.Ignore
         require_reachable(s.address)
         try:
-            robot = sdk.Robot(s.address, realtime_config=realtime)
+            with ordinary_scheduling():
+                robot = sdk.Robot(s.address, realtime_config=realtime)
             check_ranges(self.spec, urdf_ranges(robot.model_urdf), f"the arm at {s.address}")
             robot.set_collision_behavior(
                 list(s.contact_torque), list(s.collision_torque), list(s.contact_force), list(s.collision_force)
@@ -160,7 +164,10 @@ class FrankyDrive:
     def _start(self, tracking: Control, tracker: Any) -> None:
         """Begin to track; from one tracker to the other, franky ramps the torques."""
         try:
-            self._tracker = tracker()
+            with ordinary_scheduling():
+                if self._settings.realtime:
+                    prioritise(PRIORITY)  # for franky's thread, which inherits it
+                self._tracker = tracker()
             self._tracking = tracking
         except Exception as error:
             self._fail(error)

@@ -20,16 +20,19 @@ import numpy as np
 from controllers.limits import limit_rate
 from hardware.arms.drive import Control, Delegated, DriveState
 from hardware.arms.franka import (
+    PRIORITY,
     FrankaSettings,
     check_ranges,
     check_tool,
     complaint,
     one_line,
+    ordinary_scheduling,
     require_reachable,
     tool_setting,
     unreachable,
 )
 from hardware.arms.franka_hand import FrankaHand
+from hardware.realtime import prioritise
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import MissingExtra, Stale, UserError
 from robo_rl.robots.fr3 import FR3
@@ -100,7 +103,8 @@ class PylibfrankaDrive:
         realtime = sdk.RealtimeConfig.kEnforce if s.realtime else sdk.RealtimeConfig.kIgnore
         require_reachable(s.address)
         try:
-            robot = sdk.Robot(s.address, realtime)
+            with ordinary_scheduling():
+                robot = sdk.Robot(s.address, realtime)
             state = robot.read_once()
             robot.set_collision_behavior(
                 list(s.contact_torque), list(s.collision_torque), list(s.contact_force), list(s.collision_force)
@@ -173,6 +177,8 @@ class PylibfrankaDrive:
         try:
             if self._control is None:
                 self._torque[:] = 0.0
+                if self._settings.realtime:
+                    prioritise(PRIORITY)  # this is the thread that the arm waits for
                 self._control = self._robot.start_torque_control()
                 self._control.readOnce()
             self._torque = limit_rate(np.asarray(torque, dtype=float), self._torque, _MAX_STEP)

@@ -13,7 +13,7 @@ from hardware.emulation import franka_sim
 from robo_rl.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from franka_process import run_scenario
+from franka_process import run_contract, run_scenario
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("franky", "pylibfranka", "franky_sim")),
@@ -43,6 +43,13 @@ def test_drive(scenario: str, drive: str, address: str) -> None:
 @pytest.mark.parametrize("scenario", ["law_falls_silent", "torque_steps"])
 def test_torque_drive(scenario: str, address: str) -> None:
     run_scenario(scenario, "pylibfranka", address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drive", ["franky", "pylibfranka"])
+def test_drive_makes_a_robot(drive: str, address: str) -> None:
+    """The contract suite of robots, in a process of its own."""
+    run_contract(drive, address)
 
 
 @pytest.fixture(scope="module")
