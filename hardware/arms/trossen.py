@@ -22,6 +22,8 @@ EndEffector = Literal["follower", "base"]
 
 _TOLERANCE = 1e-3  # rad by which the controller's joint ranges may be narrower than ours
 _TIMEOUT = 2.0  # s to connect
+_SHORT_TIMEOUT, _EVERY = 0.5, 1.0  # s, to connect again after a loss
+_CONTROLLER_SAYS = "Error occurred"  # how the SDK's messages of the controller's own errors begin
 _SILENCE = 0.05  # s for which the last measurement may be given again
 _GRIPPER_SPEED = 0.1  # m/s of the opening
 _SHORTEST = 0.05  # s that a move of the gripper takes at least
@@ -57,6 +59,8 @@ class WidowXAI:
         self._last: DriveState | None = None
         self._id = -1
         self._error = ""
+        self._braked = False  # by the controller, which then says nothing more than why
+        self._sought = -math.inf
         self._opening = math.nan  # that the gripper was sent to
         self._next = 0.0
         low, high = zip(*(link.joint_range for link in self.spec.links), strict=True)
@@ -69,31 +73,33 @@ class WidowXAI:
         except ImportError as error:
             raise MissingExtra("a WidowX AI", "trossen") from error
         self._sdk = trossen_arm
-        self._connect()
-        self._next = time.monotonic()
+        self._connect(True, _TIMEOUT)
+        self._engage()
 
     def read(self) -> DriveState:
-        """As in :class:`hardware.arms.drive.Drive`; a lost connection is an error of the device."""
+        """As in :class:`hardware.arms.drive.Drive`; a connection that was lost and is back needs recovery."""
         self._next = max(self._next + 1.0 / self.rate, time.monotonic())
         time.sleep(max(0.0, self._next - time.monotonic()))
-        last = self._last
-        if not self._error and self._driver is not None:
+        if self._driver is None:
+            self._seek()
+        now, last = time.monotonic(), self._last
+        if self._driver is not None and not self._braked:
             try:
                 output = self._driver.get_robot_output()
             except self._sdk.RuntimeError as error:
-                self._error = _first_line(error)
+                self._failed(error)
             else:
                 if output.header.id != self._id:
                     self._id = output.header.id
                     self._last = last = self._measured(output)
-        if last is None:
+        if self._driver is None or last is None:
             raise Stale(f"{self._address}: {self._error or 'no measurement yet'}")
-        if self._error:
-            return dataclasses.replace(last, error=self._error)
-        silent = time.monotonic() - last.stamp
+        if self._braked:
+            return dataclasses.replace(last, stamp=now, error=self._error)  # it stays where it was
+        silent = now - last.stamp
         if silent > _SILENCE:
             raise Stale(f"{self._address}: the controller has been silent for {silent * 1e3:.0f} ms; check its cable")
-        return last
+        return dataclasses.replace(last, error=self._error)
 
     def write_joints(self, joint_pos: np.ndarray) -> None:
         """As in :class:`hardware.arms.drive.Drive`; within the controller's ranges, beyond which it would brake.
@@ -125,21 +131,22 @@ class WidowXAI:
         raise NotImplementedError("a WidowX AI is driven by joint positions")
 
     def recover(self) -> None:
-        """As in :class:`hardware.arms.drive.Drive`: connects anew, which clears the controller's error."""
+        """As in :class:`hardware.arms.drive.Drive`; connects anew, which clears the controller's error."""
         self._disconnect()
-        self._connect()
-        self._next = time.monotonic()
+        self._connect(True, _TIMEOUT)
+        self._engage()
 
     def close(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`; the arm's brakes hold it."""
         self._disconnect()
 
-    def _connect(self) -> None:
+    def _connect(self, clear_error: bool, timeout: float) -> None:
+        """Connect; the arm stays braked."""
         sdk = self._sdk
         driver = sdk.TrossenArmDriver()
         tool = getattr(sdk.StandardEndEffector, f"wxai_v0_{self._end_effector}")
         try:
-            driver.configure(sdk.Model.wxai_v0, tool, self._address, True, _TIMEOUT)
+            driver.configure(sdk.Model.wxai_v0, tool, self._address, clear_error, timeout)
             limits = driver.get_joint_limits()
             output = driver.get_robot_output()
         except (sdk.RuntimeError, sdk.LogicError, ValueError) as error:
@@ -157,11 +164,32 @@ class WidowXAI:
                     f"{limit.position_max:.3f} rad in the controller, {low:.3f} to {high:.3f} are expected; reset its "
                     "joint limits"
                 )
-        here = sdk.VectorDouble(list(output.joint.all.positions))
-        driver.set_all_modes(sdk.Mode.position)
-        driver.set_all_positions(here, 0.0, False)
-        self._driver, self._error, self._id, self._last = driver, "", output.header.id, self._measured(output)
-        self._opening = math.nan
+        self._driver, self._braked, self._id, self._last = driver, False, output.header.id, self._measured(output)
+
+    def _engage(self) -> None:
+        """Hold where the arm is, brakes off."""
+        here = self._sdk.VectorDouble(list(self._driver.get_robot_output().joint.all.positions))
+        self._driver.set_all_modes(self._sdk.Mode.position)
+        self._driver.set_all_positions(here, 0.0, False)
+        self._error, self._opening = "", math.nan
+        self._next = time.monotonic()
+
+    def _seek(self) -> None:
+        """Look now and then whether the controller is back."""
+        if time.monotonic() > self._sought + _EVERY:
+            try:
+                self._connect(False, _SHORT_TIMEOUT)
+                self._error = "the connection was lost, and is back; the arm is braked"
+            except UserError as error:
+                self._error = str(error)
+            self._sought = time.monotonic()
+
+    def _failed(self, error: Exception) -> None:
+        """After an error of the SDK's nothing more comes from that driver."""
+        self._error = _first_line(error)
+        self._braked = self._error.startswith(_CONTROLLER_SAYS)
+        if not self._braked:
+            self._disconnect()
 
     def _disconnect(self) -> None:
         driver, self._driver = self._driver, None
@@ -185,7 +213,7 @@ class WidowXAI:
         try:
             getattr(self._driver, method)(*arguments)
         except self._sdk.RuntimeError as error:
-            self._error = _first_line(error)
+            self._failed(error)
 
 
 def _first_line(error: Exception) -> str:

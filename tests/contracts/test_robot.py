@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,7 +23,9 @@ from controllers.kinematics import Chain
 from hardware.arm import Arm
 from hardware.arms.drive import Control
 from hardware.arms.emulated import EmulatedDrive
+from hardware.arms.widowx import WidowX
 from hardware.emulation.client import CellClient
+from hardware.emulation.dynamixel_bus import widowx_bus
 from hardware.emulation.in_process import InProcessDrive
 from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
@@ -73,11 +76,23 @@ def simulated_cell() -> Iterator[Robot]:
             os.sched_setscheduler(0, *before)
 
 
+@contextmanager
+def widowx250s() -> Iterator[Robot]:
+    """The drive of the Dynamixel servos, on an emulated bus."""
+    pytest.importorskip("dynamixel_sdk")
+    spec = spec_of("widowx250s")
+    with tempfile.TemporaryDirectory() as folder, widowx_bus(f"{folder}/tty", angles=(*spec.home, 1.0)):
+        limits = replace(SafetyLimits.of(spec), max_state_age=2.0)
+        with Arm(WidowX(f"{folder}/tty", watchdog=2.5, patience=0.25), limits) as arm:
+            yield arm
+
+
 CASES = [
     Case("in-process torque panda", lambda: in_process("panda", "torque", 1000.0)),
     Case("in-process pose panda", lambda: in_process("panda", "pose", 200.0), joint_moves=False),
     Case("in-process joints widowx250s", lambda: in_process("widowx250s", "joints", 100.0)),
     Case("simulated cell fr3", simulated_cell),
+    Case("widowx250s on an emulated bus", widowx250s),
 ]
 
 NEAR = 0.008  # m: how well an arm reaches and holds a pose
