@@ -220,8 +220,9 @@ class Arm:
     def recover(self) -> None:
         """As in :class:`robo_rl.contracts.Robot`. A device that complains is asked to recover by the control thread."""
         with self._lock:
-            self._wanted = None
-            self._supervisor.acknowledge()
+            if self._supervisor.acknowledge():
+                # Said, because the control thread may not have seen a fault that was so short.
+                self._wanted = _Pursuit("holding")
 
     def _refuse_if_faulted(self) -> None:
         fault, reason, person = self._supervisor.describe(time.monotonic())

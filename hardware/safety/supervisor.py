@@ -147,8 +147,11 @@ class Supervisor:
         with self._lock:
             self._add({STOPPED: reason or "stopped"})
 
-    def acknowledge(self) -> None:
+    def acknowledge(self) -> bool:
         """Clear what is latched; from any thread. A device that complains is asked to recover, see :meth:`due`.
+
+        Returns:
+            Whether there was anything to clear.
 
         Raises:
             Faulted: if a cause is still there.
@@ -158,12 +161,13 @@ class Supervisor:
             if self._latched and still:
                 causes = "; ".join(f"{name}: {reason}" for name, reason in still.items())
                 raise Faulted(f"the cause is still there: {causes}; remove it, then recover again")
-            waiting = DEVICE in self._present
+            waiting, latched = DEVICE in self._present, bool(self._latched)
             for name in [name for name in self._latched if name != DEVICE or not waiting]:
                 del self._latched[name]
             if waiting:
                 self._asked = True
             self._automatic.clear()
+            return latched
 
     def due(self, now: float) -> bool:
         """Whether the device is to be asked to recover now; counts as done, whatever comes of it."""

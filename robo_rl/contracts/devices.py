@@ -33,13 +33,14 @@ class RobotState:
         stamp: when it was measured, s.
         joint_pos: (n,) rad.
         joint_vel: (n,) rad/s.
-        joint_torque: (n,) torque that the surroundings exert at the joints, gravity and motion removed, N·m.
+        joint_torque: (n,) torque that the surroundings exert at the joints, gravity and motion removed, N·m; NaN where
+            the device cannot tell.
         tcp_pos: (3,) tool centre point, m.
         tcp_rot: (3, 3) orientation of the tool.
         tcp_linvel: (3,) m/s.
         tcp_angvel: (3,) rad/s.
-        tcp_force: (3,) force that the surroundings exert on the tool, its weight removed, N.
-        tcp_torque: (3,) torque that they exert, about the tool centre point, N·m.
+        tcp_force: (3,) force that the surroundings exert on the tool, its weight removed, N; NaN if not known.
+        tcp_torque: (3,) torque that they exert, about the tool centre point, N·m; NaN if not known.
         gripper_width: opening between the fingers, m.
     """
 
@@ -153,7 +154,7 @@ class Robot(Protocol):
         ...
 
     def applied(self) -> Applied:
-        """Return the target in force."""
+        """Return the target in force at this instant: read at the end of a control period, it is what was executed."""
         ...
 
     def status(self) -> RobotStatus:
@@ -166,7 +167,8 @@ class Robot(Protocol):
         ``status().mode`` is ``moving`` until it is there and then ``holding``; a command or a fault ends it.
 
         Raises:
-            InvalidAction: if the posture is not finite or outside of the joint limits.
+            InvalidAction: if the posture is not finite or outside of the joint limits, or it, or every way to it, leads
+                the tool out of its limits.
             Faulted: as in :meth:`command`.
         """
         ...

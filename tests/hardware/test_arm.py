@@ -52,6 +52,14 @@ def pursue(arm: Arm, offset, seconds: float, each: Callable[[], Any] = lambda: N
         each()
 
 
+def recovered(arm: Arm) -> bool:
+    try:
+        arm.recover()
+    except Faulted:
+        return False
+    return True
+
+
 FAULTS = {
     "silent": ({"silent": True}, "stale_state"),
     "frozen": ({"frozen": True}, "stale_state"),
@@ -92,7 +100,7 @@ def test_a_fault_is_latched_held_and_left_only_by_a_person(what, tmp_path):
         inject(drive)
         time.sleep(0.3)
         assert arm.status().fault == name
-        arm.recover()
+        until(lambda: recovered(arm), "its cause is gone")
         until(lambda: arm.status().mode == "holding", "it holds again")
         held = arm.state(5.0).tcp_pos
         time.sleep(0.3)
@@ -181,6 +189,20 @@ def test_a_fault_that_comes_with_the_stop_button_waits_for_a_person():
         assert drive.recovered == 1
 
 
+def test_a_stop_that_is_acknowledged_at_once_still_ends_what_was_pursued():
+    drive = InProcessDrive(SPEC, rate=100.0)
+    with Arm(drive, PATIENT) as arm:
+        arm.move_joints(HOME + 0.2, 0.04)
+        until(lambda: arm.status().mode == "moving", "it sets out")
+        arm.stop("for less than a cycle")
+        arm.recover()
+        until(lambda: arm.status().mode == "holding", "it holds", 0.5)
+        command(arm)
+        until(lambda: arm.status().mode == "running", "it runs")
+        arm.recover()  # nothing to acknowledge, nothing to end
+        assert arm.status().mode in ("running", "holding")
+
+
 def test_a_move_that_makes_no_way_is_a_fault():
     drive = InProcessDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT) as arm:
@@ -225,7 +247,7 @@ def test_pressing_beyond_the_limit_is_a_fault_that_lets_go():
     with Arm(drive, replace(PATIENT, max_force=12.0)) as arm:
         with pytest.raises(Faulted, match="contact_force"):
             press_ever_harder(arm)
-        until(lambda: abs(arm.state(5.0).tcp_force[2]) < 12.0, "it no longer presses")
+        until(lambda: abs(arm.state(5.0).tcp_force[2]) < 4.0, "it no longer presses")
         arm.recover()
         until(lambda: arm.status().mode == "holding", "it holds")
 
@@ -304,7 +326,7 @@ def test_no_cycle_pursues_a_command_that_has_expired(tmp_path):
     drive = InProcessDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT, fault_folder=tmp_path) as arm:
         time.sleep(0.2)
-        command(arm, (0.0, 0.2, 0.0), valid_for=0.1)
+        command(arm, (0.0, 0.2, 0.0), valid_for=0.3)
         received = time.monotonic()
         until(lambda: arm.status().mode == "holding", "it expires")
         until(lambda: arm.applied().reasons[:1] == ("expired",), "it says so")
@@ -312,8 +334,8 @@ def test_no_cycle_pursues_a_command_that_has_expired(tmp_path):
         until(lambda: arm.status().mode == "fault", "it is stopped")
     with np.load(next(tmp_path.glob("*.npz"))) as file:
         running = file["stamp"][file["mode"] == 1.0]
-        assert len(running) > 3
-        assert running.max() <= received + 0.1
+        assert len(running) > 0
+        assert running.max() <= received + 0.3
 
 
 def test_the_gripper_is_told_only_what_is_new():
@@ -330,12 +352,10 @@ def test_it_holds_at_the_measured_pose_not_at_the_one_that_was_commanded():
     """A tool that is held back lets go of what it pressed against once nobody commands it any more."""
     drive = InProcessDrive(SPEC, walls=(WALL,), rate=500.0)
     with Arm(drive, PATIENT) as arm:
-        for depth in (-0.018, -0.022, -0.03):
-            pursue(arm, (0.0, 0.0, depth), 0.7)
-        pressed = arm.state(5.0).tcp_force[2]
-        assert pressed > 8.0
+        pursue(arm, (0.0, 0.0, -0.018), 1.0)
+        until(lambda: command(arm, (0.0, 0.0, -0.03)) or arm.state(5.0).tcp_force[2] > 8.0, "it presses")
         until(lambda: arm.status().mode == "holding", "it holds")
-        until(lambda: arm.state(5.0).tcp_force[2] < 0.3 * pressed, "it lets go")
+        until(lambda: arm.state(5.0).tcp_force[2] < 3.0, "it lets go")
 
 
 def test_closing_brakes_a_moving_arm_first_and_closes_the_drive():
