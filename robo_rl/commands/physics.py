@@ -9,9 +9,12 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +50,8 @@ class PhysicsArguments:
     """Pictures per second of each camera."""
     seed: int = 0
     """Of the start that the objects are first placed by."""
+    parent: int | None = None
+    """Process without which this one shall not go on; None: go on until told to end."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -60,6 +65,8 @@ def main(args: Sequence[str]) -> int:
     settings = read_settings(arguments.settings)
     if arguments.fps <= 0:
         raise UserError(f"fps: must be above 0, got {arguments.fps}")
+    if arguments.parent is not None:
+        threading.Thread(target=_end_with, args=(arguments.parent,), daemon=True).start()
     serve = _serve_physics if arguments.part == "physics" else _serve_cameras
     print(json.dumps(serve(arguments, settings)), flush=True)
     return 0
@@ -121,7 +128,7 @@ class SimulatedCell:
         self._command = [
             sys.executable, "-m", "robo_rl.commands.physics", task, "--robot", robot, "--folder", str(self.folder),
             "--settings", json.dumps(dataclasses.asdict(settings or PlantSettings())), "--fps", str(fps),
-            "--overrides", json.dumps(dict(overrides or {})),
+            "--overrides", json.dumps(dict(overrides or {})), "--parent", str(os.getpid()),
         ]  # fmt: skip
         self.physics = self.start_physics()
         self.cameras = self._start("cameras") if cameras else None
@@ -131,7 +138,7 @@ class SimulatedCell:
         self.physics = self._start("physics")
         return self.physics
 
-    def wait(self, timeout: float = 60.0) -> None:
+    def wait(self, timeout: float = 180.0) -> None:
         """Return once every process answers.
 
         Raises:
@@ -215,6 +222,13 @@ def _serve_cameras(arguments: PhysicsArguments, settings: PlantSettings) -> dict
 
     task = _task(arguments)
     return serve_pictures(MujocoPainter(task.robot, task.scene()), arguments.folder, arguments.fps)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent has died, however suddenly; it would hold a core for ever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _task(arguments: PhysicsArguments) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.emulation.faults import Fault
@@ -35,6 +35,7 @@ READERS = [unpack_state, lambda body: unpack_floats(body, 7), unpack_welcome, un
 READERS += [unpack_text, Fault.from_bytes]
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 8), st.integers(0, 2**63), numbers, st.text(max_size=40), st.data())
 def test_a_state_arrives_as_it_was(dof, seq, stamp, error, data):
     error = error.replace("\0", "")
@@ -66,6 +67,7 @@ def test_everything_else_arrives_as_it_was():
     assert (kind, Fault.from_bytes(body)) == (Kind.FAULT, fault)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_noise_is_refused_and_never_more_than_that(noise):
     with pytest.raises(Garbled):
@@ -75,6 +77,7 @@ def test_noise_is_refused_and_never_more_than_that(noise):
             read(noise)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_one_damaged_byte_is_noticed(where, change):
     datagram = bytearray(pack_floats(Kind.TORQUE, np.arange(7.0)))

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +40,29 @@ def test_wrong_settings_are_refused_in_one_line(text, says):
 def test_wrong_options_are_refused(tmp_path):
     with pytest.raises(UserError, match="fps"):
         main(["reach", "--folder", str(tmp_path), "--fps", "0"])
+
+
+START_AND_DIE = """
+import os, signal
+from robo_rl.commands.physics import SimulatedCell
+cell = SimulatedCell("reach", "fr3")
+cell.wait(120.0)
+print(cell.physics.pid, cell.folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_physics_does_not_outlive_a_killed_parent():
+    ran = subprocess.run([sys.executable, "-c", START_AND_DIE], capture_output=True, text=True, timeout=200)
+    pid, folder = ran.stdout.split()
+    try:
+        deadline = time.monotonic() + 60.0
+        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+            assert time.monotonic() < deadline, "it goes on"
+            time.sleep(0.05)
+        assert not (Path(folder) / "physics.sock").exists()  # it has ended in order
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_process_that_cannot_start_says_why():
