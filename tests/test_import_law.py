@@ -236,4 +236,4 @@ print(len([robot(name) for name in robot_names()]), float(geometry.distance(geom
     )
     ran = run_python(code)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.split() == ["3", "0.5"]
+    assert ran.stdout.split() == ["4", "0.5"]
