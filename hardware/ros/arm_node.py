@@ -263,7 +263,8 @@ def serve_arm(
     Raises:
         UserError: if a name, the domain or an interface cannot be.
     """
-    with Session(f"{check_name(name, 'arm')}_node", domain=domain, interfaces=interfaces) as session:
+    node_name = f"{check_name(name, 'arm')}_node"
+    with Session(node_name, domain=domain, interfaces=interfaces, shared_memory=False) as session:
         node = ArmNode(robot, name, session, state_rate=state_rate, names=names)
         try:
             session.wait(until)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import atexit
 import importlib
 import logging
-import os
 import re
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from hardware.ros import transport
 from hardware.ros.clock import StampClock
 from robo_rl.errors import MissingExtra, UserError
 
-LOOPBACK = "127.0.0.1"
-PROFILE = Path(__file__).with_name("loopback.xml")
-
 _log = logging.getLogger(__name__)
-_interfaces: tuple[str, ...] | None = None  # of this process: Fast DDS reads its profile once
 
 
 def require_ros() -> None:
@@ -57,6 +51,7 @@ class Session:
         node_name: of the node, for people.
         domain: ROS_DOMAIN_ID, 0 to 232.
         interfaces: addresses of this machine to use besides loopback.
+        shared_memory: whether pictures come and go through shared memory; :mod:`hardware.ros.transport` says why not.
 
     Attributes:
         domain: ROS_DOMAIN_ID.
@@ -65,12 +60,14 @@ class Session:
         errors: exceptions that messages have caused in the executor so far.
     """
 
-    def __init__(self, node_name: str, *, domain: int = 0, interfaces: Sequence[str] = ()) -> None:
+    def __init__(
+        self, node_name: str, *, domain: int = 0, interfaces: Sequence[str] = (), shared_memory: bool = True
+    ) -> None:
         require_ros()
         check_name(node_name, "node")
         if not 0 <= domain <= 232:
             raise UserError(f"ros.domain is {domain}; it must be between 0 and 232")
-        _choose_interfaces(tuple(interfaces))
+        transport.choose(tuple(interfaces), shared_memory)
         import rclpy
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
@@ -185,27 +182,3 @@ def _signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _choose_interfaces(interfaces: tuple[str, ...]) -> None:
-    """Set this process's transports. They are read when the first node is made and cannot be changed after it."""
-    global _interfaces
-    if _interfaces is not None:
-        if _interfaces != interfaces:
-            raise UserError(f"ros.interfaces is {list(interfaces)}, but this process already uses {list(_interfaces)}")
-        return
-    for address in interfaces:
-        if not re.fullmatch(r"[A-Za-z0-9_.:-]+", address):
-            raise UserError(f"ros.interfaces: {address!r} is neither an address nor the name of an interface")
-    profile = PROFILE
-    if interfaces:
-        listed = "".join(f"<address>{address}</address>" for address in (LOOPBACK, *interfaces))
-        folder = tempfile.TemporaryDirectory(prefix="robo_rl_dds_")
-        atexit.register(folder.cleanup)
-        profile = Path(folder.name) / "interfaces.xml"
-        profile.write_text(PROFILE.read_text().replace(f"<address>{LOOPBACK}</address>", listed))
-    else:
-        os.environ.pop("ROS_STATIC_PEERS", None)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET" if interfaces else "LOCALHOST"
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
-    _interfaces = interfaces

@@ -11,15 +11,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hardware.ros import Session
-from hardware.ros.session import PROFILE
+from hardware.ros import Session, transport
 from robo_rl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def addresses(profile: Path) -> list[str]:
-    return [each.text for each in ElementTree.parse(profile).iter() if each.tag.endswith("address")]
+def addresses(profile: str) -> list[str]:
+    return [each.text for each in ElementTree.fromstring(profile).iter() if each.tag.endswith("address")]
 
 
 def run(code: str, **environment: str) -> str:
@@ -30,44 +29,34 @@ def run(code: str, **environment: str) -> str:
     return ran.stdout
 
 
-def test_the_profile_names_loopback_only():
-    assert addresses(PROFILE) == ["127.0.0.1"]
+def test_profiles_name_loopback_and_what_was_asked_for():
+    assert set(addresses(transport.profile((), True))) == {"127.0.0.1"}
+    assert addresses(transport.profile(("192.168.3.4", "eth1"), False)) == ["127.0.0.1", "192.168.3.4", "eth1"]
+    assert "SHM" in transport.profile((), True)
+    assert "SHM" not in transport.profile((), False)
 
 
-def test_a_process_listens_on_loopback_only_whatever_the_environment_says():
-    # The middleware opens further sockets, to send from; it reads none of them. Those that it reads have the ports of
-    # the domain: 7400 + 250 * domain and above.
-    code = """
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_every_socket_is_on_loopback_whatever_the_environment_says(shared_memory):
+    code = f"""
 import os
 from pathlib import Path
 from hardware.ros import Session
-with Session('quiet', domain=99):
+with Session('quiet', domain=99, shared_memory={shared_memory}):
     mine = set()
     for descriptor in Path('/proc/self/fd').iterdir():
         if descriptor.is_symlink():
             mine.add(os.readlink(descriptor))
     for line in Path('/proc/net/udp').read_text().splitlines()[1:]:
         fields = line.split()
-        address, port = fields[1].split(':')
-        if f'socket:[{fields[9]}]' in mine and 32150 <= int(port, 16) < 32400:
-            print(address)
-    print(os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'], 'ROS_STATIC_PEERS' in os.environ)
+        if f'socket:[{{fields[9]}}]' in mine:
+            print(fields[1].split(':')[0])
+    mapped = Path('/proc/self/maps').read_text()
+    print('/dev/shm/fastdds' in mapped or '/dev/shm/fastrtps' in mapped)
 """
     said = run(code, ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET", ROS_STATIC_PEERS="10.0.0.7").split()
-    assert said[-2:] == ["LOCALHOST", "False"]
-    assert set(said[:-2]) == {"0100007F"}  # 127.0.0.1
-
-
-def test_other_interfaces_are_used_if_they_are_named():
-    code = """
-import os
-from hardware.ros.session import _choose_interfaces
-_choose_interfaces(('192.168.3.4', 'eth1'))
-print(os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'], open(os.environ['FASTDDS_DEFAULT_PROFILES_FILE']).read())
-"""
-    said = run(code)
-    assert said.startswith("SUBNET")
-    assert "<address>127.0.0.1</address><address>192.168.3.4</address><address>eth1</address>" in said
+    assert said[-1] == str(shared_memory)
+    assert set(said[:-1]) == {"0100007F"}  # 127.0.0.1
 
 
 @pytest.mark.parametrize(
@@ -80,15 +69,16 @@ print(os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'], open(os.environ['FASTDDS_DEFA
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(name, options, says, monkeypatch):
-    monkeypatch.setattr("hardware.ros.session._interfaces", None)
+    monkeypatch.setattr("hardware.ros.transport._chosen", None)
     with pytest.raises(UserError, match=says):
         Session(name, **options)
 
 
-def test_one_process_has_one_set_of_interfaces(monkeypatch):
-    monkeypatch.setattr("hardware.ros.session._interfaces", ())
+@pytest.mark.parametrize("other", [{"interfaces": ["192.168.3.4"]}, {"shared_memory": False}])
+def test_one_process_has_one_way_to_reach_others(other, monkeypatch):
+    monkeypatch.setattr("hardware.ros.transport._chosen", ((), True))
     with pytest.raises(UserError, match="already uses"):
-        Session("arm", interfaces=["192.168.3.4"])
+        Session("arm", **other)
 
 
 def test_a_missing_client_library_names_the_extra():
