@@ -16,7 +16,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("cell", description="cell file, or the name of a cell that is shipped"),
             DeclareLaunchArgument("arm", description="name of the arm in the cell file"),
             ExecuteProcess(
-                cmd=[sys.executable, "-m", "hardware.ros.arm_node", cell, arm],
+                cmd=[sys.executable, "-m", "hardware.serve", cell, arm],
                 name=["arm_", arm],
                 output="screen",
                 sigterm_timeout="10",

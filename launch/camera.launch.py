@@ -16,7 +16,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("cell", description="cell file, or the name of a cell that is shipped"),
             DeclareLaunchArgument("camera", description="name of the camera in the cell file"),
             ExecuteProcess(
-                cmd=[sys.executable, "-m", "hardware.ros.camera_node", cell, camera],
+                cmd=[sys.executable, "-m", "hardware.serve", cell, camera],
                 name=["camera_", camera],
                 output="screen",
                 respawn=True,

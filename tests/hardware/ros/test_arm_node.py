@@ -152,7 +152,7 @@ def pursued(robot):
 
 
 def moved(robot):
-    state = robot.state(max_age=1.0)
+    state = robot.state(max_age=10.0)  # a busy machine; the test is about where the arm is
     return float(np.abs(state.tcp_pos - START).max() + np.abs(state.joint_pos - FR3.home).max())
 
 
@@ -186,7 +186,7 @@ def test_bytes_that_are_no_message_do_nothing(robot, stranger, node, payload, ki
 
 def test_after_all_that_it_obeys_its_own_client(robot, eventually):
     robot.command(ToolCommand(1, START + np.array([0.0, 0.0, 0.02]), DOWN, 0.03, 0.3))
-    eventually(lambda: abs(robot.state(1.0).tcp_pos[2] - 0.32) < 1e-9)
+    eventually(lambda: abs(robot.state(10.0).tcp_pos[2] - 0.32) < 1e-9)
     assert robot.applied().id == 1
 
 
@@ -194,7 +194,7 @@ def test_a_stranger_with_a_clock_of_its_own_shuts_nobody_out(robot, session, str
     so_far = pursued(robot)
     day = 86_400_000_000_000
     here = messages.command_message(
-        ToolCommand(1, robot.state(1.0).tcp_pos, DOWN, 0.03, 0.3), "", session.clock.next() + day
+        ToolCommand(1, robot.state(10.0).tcp_pos, DOWN, 0.03, 0.3), "", session.clock.next() + day
     )
     send(stranger, here)  # a day ahead: its clock is simply another one
     eventually(lambda: robot.status().counters["pursued"] == so_far + 1)
@@ -202,7 +202,7 @@ def test_a_stranger_with_a_clock_of_its_own_shuts_nobody_out(robot, session, str
     send(stranger, command(session.clock.next()))  # now a day older than its last: not in order
     eventually(lambda: robot.status().rejected == rejected + 1)
     robot.command(ToolCommand(2, START, DOWN, 0.03, 0.3))
-    eventually(lambda: robot.applied().id == 2 and abs(robot.state(1.0).tcp_pos[2] - 0.3) < 1e-9)
+    eventually(lambda: robot.applied().id == 2 and abs(robot.state(10.0).tcp_pos[2] - 0.3) < 1e-9)
 
 
 def test_a_command_that_was_held_up_on_its_way_is_refused(robot, session, stranger, eventually):

@@ -1,0 +1,173 @@
+"""The drives of other ecosystems, against a stand-in of each one's driver on real topics."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from hardware.arms.drive import Drive
+from hardware.ros import Session
+from hardware.ros.layouts.franka_ros2 import franka_ros2
+from hardware.ros.layouts.interbotix import interbotix
+from hardware.ros.layouts.trajectory import TrajectoryDrive
+from robo_rl.errors import Stale, UserError
+from robo_rl.robots.fr3 import FR3
+from robo_rl.robots.widowx250s import WIDOWX250S
+
+pytest.importorskip("rclpy")
+
+DOMAIN = 1 + (os.getpid() * 13 + 50) % 100
+FINGER = 0.03
+
+
+class Driver:
+    """Publishes joint states, jumps to what it is told, and remembers it."""
+
+    def __init__(self, session, layout, home):
+        from sensor_msgs.msg import JointState
+        from trajectory_msgs.msg import JointTrajectory
+
+        self.layout = layout
+        self.position = dict(zip(layout.joints, home, strict=True)) | dict.fromkeys(layout.fingers, FINGER)
+        self.silent = False
+        self.told = []
+        self.session = session
+        self.kind = JointState
+        node = session.node
+        topics = {layout.joint_states, layout.finger_states}
+        self.out = [node.create_publisher(JointState, topic, 1) for topic in sorted(topics)]
+        self.torques = (
+            node.create_publisher(JointState, layout.external_torques, 1) if layout.external_torques else None
+        )
+        for topic in filter(None, (layout.command, layout.finger_command)):
+            node.create_subscription(JointTrajectory, topic, self.obey, 1)
+        self.end = session.loop("driver", 0.01, self.publish)
+
+    def obey(self, message):
+        self.told.append(message)
+        self.position.update(zip(message.joint_names, message.points[0].positions, strict=True))
+
+    def publish(self):
+        if self.silent:
+            return
+        message = self.kind()
+        stamp = self.session.clock.stamp(time.monotonic())
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+        message.name = ["passenger", *reversed(self.position)]  # their order is theirs
+        message.position = [9.9, *reversed(self.position.values())]
+        for out in self.out:
+            out.publish(message)
+        if self.torques is not None:
+            message.effort = [0.5 * i for i in range(len(message.name))]
+            self.torques.publish(message)
+
+
+@pytest.fixture(scope="module")
+def monkeymodule():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module", params=["franka_ros2", "interbotix"])
+def rig(request, monkeymodule):
+    spec, layout = {
+        "franka_ros2": (FR3, franka_ros2("fr3", "cell")),
+        "interbotix": (WIDOWX250S, interbotix("wx250s")),
+    }[request.param]
+    # The tests of a process share its transports, whoever was first.
+    monkeymodule.setattr("hardware.ros.transport.choose", lambda *_: None)
+    with Session("their_driver", domain=DOMAIN) as session:
+        driver = Driver(session, layout, spec.home)
+        drive = TrajectoryDrive(spec, layout, rate=50.0, domain=DOMAIN)
+        drive.open()
+        yield driver, drive
+        drive.close()
+        driver.end()
+
+
+def test_it_is_a_drive_that_reads_their_names_in_our_order(rig):
+    driver, drive = rig
+    assert isinstance(drive, Drive)
+    state = drive.read()
+    np.testing.assert_allclose(state.joint_pos, drive.spec.home)
+    np.testing.assert_allclose(state.joint_vel, 0.0, atol=1e-9)
+    assert state.gripper_width == pytest.approx(2 * FINGER - driver.layout.finger_offset)
+    assert 0.0 <= time.monotonic() - state.stamp < 5.0
+    stamps = [drive.read().stamp for _ in range(5)]
+    assert stamps == sorted(set(stamps))
+
+
+def test_external_torques_are_theirs_or_unknown(rig, eventually):
+    driver, drive = rig
+    if not driver.layout.external_torques:
+        assert np.isnan(drive.read().joint_torque).all()
+        return
+    eventually(lambda: np.isfinite(drive.read().joint_torque).all())
+    names = ["passenger", *reversed(driver.position)]
+    np.testing.assert_allclose(drive.read().joint_torque, [0.5 * names.index(name) for name in driver.layout.joints])
+
+
+def test_joints_are_sent_as_a_trajectory_of_one_point(rig, eventually):
+    driver, drive = rig
+    target = np.array(drive.spec.home) + 0.01
+    drive.write_joints(target)
+    eventually(lambda: np.allclose(drive.read().joint_pos, target))
+    told = next(message for message in reversed(driver.told) if list(message.joint_names) == list(driver.layout.joints))
+    assert (told.points[0].time_from_start.sec, told.points[0].time_from_start.nanosec) == (0, 40_000_000)
+
+
+def test_the_gripper_moves_where_a_standard_message_moves_it(rig, eventually):
+    driver, drive = rig
+    before = drive.read().gripper_width
+    drive.write_gripper(before - 0.01)
+    if driver.layout.finger_command:
+        eventually(lambda: drive.read().gripper_width == pytest.approx(before - 0.01))
+    else:
+        assert drive.read().gripper_width == before
+
+
+def test_other_controls_are_refused(rig):
+    _, drive = rig
+    with pytest.raises(NotImplementedError, match="joint positions"):
+        drive.write_torque(np.zeros(drive.spec.dof))
+    with pytest.raises(NotImplementedError, match="joint positions"):
+        drive.write_pose(np.zeros(3), np.eye(3))
+
+
+def test_a_driver_that_falls_silent_is_stale_and_found_again(rig, eventually):
+    driver, drive = rig
+    driver.silent = True
+
+    def stale():
+        try:
+            drive.read()
+        except Stale as error:
+            return "is silent" in str(error)
+        return False
+
+    eventually(stale)
+    eventually(lambda: time.monotonic() - drive._state[0] > 0.3)
+    with pytest.raises(UserError, match="recover it by its own means"):
+        drive.recover()
+    driver.silent = False
+    eventually(lambda: not stale())
+    drive.recover()
+
+
+def test_a_driver_that_is_not_there_is_said_with_the_remedy(monkeypatch):
+    monkeypatch.setattr("hardware.ros.layouts.trajectory.PATIENCE", 0.3)
+    monkeypatch.setattr("hardware.ros.transport.choose", lambda *_: None)
+    drive = TrajectoryDrive(FR3, franka_ros2(), domain=DOMAIN)
+    before = threading.active_count()
+    with pytest.raises(UserError, match=r"no joint states .* on ROS domain \d+ for 0 s; start its driver"):
+        drive.open()
+    assert threading.active_count() <= before
+
+
+def test_an_arm_with_other_joints_is_refused():
+    with pytest.raises(UserError, match="names 6 joints, but fr3 has 7"):
+        TrajectoryDrive(FR3, interbotix())
