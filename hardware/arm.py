@@ -16,6 +16,7 @@ from controllers.single import SingleChain, damped_inverse
 from hardware.actuation import Estimate, actuator, external_wrench
 from hardware.arms.drive import Drive
 from hardware.loop_figures import LoopFigures
+from hardware.realtime import prioritise
 from hardware.safety.commands import checked
 from hardware.safety.fault_log import FaultLog
 from hardware.safety.filter import SafetyFilter
@@ -235,6 +236,7 @@ class Arm:
     # -- the control thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        prioritise()
         deadline = math.inf
         while True:
             if self._closing.is_set():  # brake before letting go

@@ -57,9 +57,9 @@ def _widowx250s(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: s
 
 
 def _trossen(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.trossen import TrossenDrive
+    from hardware.arms.trossen import WidowXAI
 
-    return _call(TrossenDrive, entry.settings, where)
+    return _call(WidowXAI, entry.settings, where)
 
 
 def _simulated_arm(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:

@@ -55,6 +55,7 @@ class CellWorld:
         tracker: gives the poses (3,) m and (3, 3) of tracked objects, by name; there is none if None.
         max_age: of a state that a reading may be made of, s.
         on_wait: told why, whenever a fault has to be acknowledged.
+        should_stop: asked while waiting for that; once true, nothing is waited for and the reading is ``interrupted``.
 
     Attributes:
         operator: who sets the scene up.
@@ -73,11 +74,13 @@ class CellWorld:
         tracker: Callable[[], Mapping[str, tuple[np.ndarray, np.ndarray]]] | None = None,
         max_age: float = 0.1,
         on_wait: Callable[[str], None] = _log.warning,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.robot = robot.spec
         self.num_envs, self.device = 1, torch.device("cpu")
         self.control_dt = 1.0 / robot.spec.control_rate
         self._arm, self.operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
+        self._should_stop = should_stop
         self._cameras = dict(cameras)
         sizes = {camera.name: (camera.width, camera.height) for camera in scene.cameras}
         for name, camera in self._cameras.items():
@@ -130,7 +133,8 @@ class CellWorld:
         start = self._at_calibration(start)
         joints = self._solve(start)
         while True:
-            self._wait_until_sound()
+            if not self._wait_until_sound():
+                return self._interrupted()
             try:
                 self._retreat()
                 if self.operator is not None:
@@ -254,14 +258,15 @@ class CellWorld:
                 f"{self.robot.name} stopped {off:.2f} rad short of the start: {self._arm.status().reason or 'blocked'}"
             )
 
-    def _wait_until_sound(self) -> None:
+    def _wait_until_sound(self) -> bool:
+        """Return once the arm may be moved; False if somebody wants to stop instead."""
         told = ""
-        while True:
+        while not self._should_stop():
             status = self._arm.status()
             if status.mode != "fault":
                 try:
                     self._arm.state(self._max_age)
-                    return
+                    return True
                 except Stale as error:
                     reason = str(error)
             else:
@@ -272,6 +277,7 @@ class CellWorld:
                 self._on_wait(reason)
                 told = key
             time.sleep(0.02)
+        return False
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
 
@@ -313,8 +319,9 @@ class CellWorld:
         return Reading(values)
 
     def _interrupted(self) -> Reading:
-        """The last reading again, but for what the arm and the clock say now."""
-        assert self._last is not None
+        """The last reading again, which ends the episode."""
+        if self._last is None:
+            raise Faulted(f"{self.robot.name} could not be reset: {self._arm.status().reason or 'it is silent'}")
         return Reading({**self._last, "interrupted": torch.tensor([True])})
 
 

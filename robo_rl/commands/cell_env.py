@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,13 @@ class CellEnvironment:
 
 @contextlib.contextmanager
 def cell_environment(
-    cell: Cell, run: Path | TrainConfig, *, arm: str | None = None, seed: int = 0, cameras: bool = False
+    cell: Cell,
+    run: Path | TrainConfig,
+    *,
+    arm: str | None = None,
+    seed: int = 0,
+    cameras: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[CellEnvironment]:
     """Build the environment of a run on a cell, which is started if it is not up.
 
@@ -75,6 +81,7 @@ def cell_environment(
         arm: of the cell; the only one if None.
         seed: of the starts.
         cameras: whether pictures are observed.
+        should_stop: ends waiting for a fault to be acknowledged.
 
     Raises:
         UserError: if the run is of Gymnasium, or of another arm.
@@ -112,7 +119,7 @@ def cell_environment(
         running(cell, config.task, _plain(overrides)) as up,
         Session(f"policy_{name}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
     ):
-        world = make_cell_world(up, task, session, arm=name, cameras=cameras)
+        world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)
         try:
             yield CellEnvironment(_StaysOpen(world, task, seed=seed, reward=config.reward), world, world.operator)
         finally:

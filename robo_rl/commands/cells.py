@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +176,7 @@ def make_cell_world(
     arm: str | None = None,
     cameras: bool = False,
     patience: float = 60.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> CellWorld:
     """Return the world of an arm of a running cell, over ROS 2.
 
@@ -186,6 +187,7 @@ def make_cell_world(
         arm: name of the arm; the only one if None.
         cameras: whether the cameras that the task knows are read.
         patience: s that each node may take to come up.
+        should_stop: ends waiting for a fault to be acknowledged.
 
     Raises:
         Stale: if a node does not come up; says what it logged last.
@@ -218,7 +220,9 @@ def make_cell_world(
     fixtures = {each: (np.array(entry.pos), _rotation(geometry, entry.rpy)) for each, entry in up.cell.fixtures.items()}
     operator: Any = up.operator()
     tracker = getattr(operator, "truth", None)
-    return CellWorld(robot, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker)
+    return CellWorld(
+        robot, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker, should_stop=should_stop
+    )
 
 
 def _rotation(geometry: Any, rpy: tuple[float, float, float]) -> Any:

@@ -69,7 +69,12 @@ def main(args: Sequence[str]) -> int:
     seed = FINAL_SEED if arguments.seed is None else arguments.seed
     started = time.monotonic()
     cell = load_cell(arguments.cell)
-    with Interrupts() as interrupts, cell_environment(cell, arguments.run, arm=arguments.arm, seed=seed) as on_cell:
+    with (
+        Interrupts() as interrupts,
+        cell_environment(
+            cell, arguments.run, arm=arguments.arm, seed=seed, should_stop=lambda: interrupts.requested
+        ) as on_cell,
+    ):
         trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
         told: list[bool] = []
         true: list[bool] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def main(args: Sequence[str]) -> int:
             threads.configure(config.threads)
         from robo_rl.training.session import train
 
-        with _environments(config) as make_env:
+        with _environments(config, lambda: interrupts.requested) as make_env:
             if run is None:
                 _try_out(config, make_env)
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
@@ -65,7 +65,7 @@ def main(args: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def _environments(config: TrainConfig) -> Iterator[MakeEnv]:
+def _environments(config: TrainConfig, should_stop: Callable[[], bool]) -> Iterator[MakeEnv]:
     """What makes the environments of a run: simulators as many as are asked for, or the one that is a robot cell."""
     if config.cell is None:
         yield lambda num_envs, seed: make_environment(config, num_envs, seed)
@@ -73,7 +73,8 @@ def _environments(config: TrainConfig) -> Iterator[MakeEnv]:
     from hardware.cell import load_cell
     from robo_rl.commands.cell_env import cell_environment
 
-    with cell_environment(load_cell(config.cell), config, arm=config.arm, seed=config.seed) as on_cell:
+    cell = load_cell(config.cell)
+    with cell_environment(cell, config, arm=config.arm, seed=config.seed, should_stop=should_stop) as on_cell:
 
         def the_cell(num_envs: int, seed: int) -> BatchedEnv:
             on_cell.env.seed(seed)

@@ -60,7 +60,12 @@ def train(
         demos = provide_demonstrations(config, run, make_env, progress, should_stop)
         episodes = None
         if config.keep_episodes or (config.keep_episodes is None and config.cell is not None):
-            about: dict[str, Any] = {"task": config.task, "robot": config.robot, "seed": config.seed, "source": "policy"}
+            about: dict[str, Any] = {
+                "task": config.task,
+                "robot": config.robot,
+                "seed": config.seed,
+                "source": "policy",
+            }
             writer = EpisodeWriter(run.path / "episodes", env.observation_space, env.action_space, **about)
             episodes = opened.enter_context(writer)
         trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop, episodes)
