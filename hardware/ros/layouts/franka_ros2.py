@@ -2,8 +2,8 @@
 
 Sources: ``franka_robot_state_broadcaster`` (``measured_joint_states``, ``external_joint_torques``), the trajectory
 controller ``ARM_arm_controller`` of its MoveIt configuration, and ``franka_gripper`` (``joint_states``), all of
-Franka's franka_ros2. The hand is moved, and errors are cleared, by actions of ``franka_msgs``, which are no standard messages:
-here the hand is read only, and the arm is recovered by its own means.
+Franka's franka_ros2. The hand is moved, and errors are cleared, by actions of ``franka_msgs``, which are no standard
+messages: here the hand is read only, and the arm is recovered by its own means.
 """
 
 from __future__ import annotations
