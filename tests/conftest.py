@@ -1,0 +1,21 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_TESTS = Path(__file__).parent
+_HARDWARE = _TESTS / "hardware"
+_IN_REAL_TIME = (
+    _TESTS / "contracts" / "test_robot.py", _TESTS / "contracts" / "test_camera.py", _HARDWARE / "arms",
+    _HARDWARE / "cameras", _HARDWARE / "emulation", _HARDWARE / "inputs", _HARDWARE / "ros", _HARDWARE / "test_arm.py",
+)  # fmt: skip
+"""Where threads and processes have to keep time; alone on the machine they do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in _IN_REAL_TIME):
+            item.add_marker("realtime")
