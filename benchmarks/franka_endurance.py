@@ -225,9 +225,10 @@ class Endurance:
 
     def _uninvited(self, reason: str) -> None:
         """Note a fault that nobody injected, and go on once it is over."""
-        fault = self.arm.status().fault
+        status = self.arm.status()
+        fault = status.fault or "gone already"
         counts = self.tally.reflexes if fault == "device" else self.tally.other_faults
-        named = reason if fault == "device" else fault
+        named = status.reason if fault == "device" else f"{fault}: {reason}"
         phase = counts.setdefault(self._phase, {})
         phase[named] = phase.get(named, 0) + 1
         self._recover()

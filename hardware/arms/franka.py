@@ -164,8 +164,11 @@ def check_tool(spec: RobotSpec, joint_pos: np.ndarray, O_T_EE: np.ndarray, addre
 
 
 def one_line(exception: BaseException) -> str:
-    """Return what libfranka says, as one line without its prefixes."""
+    """Return what libfranka says, as one line: the names of the arm's errors, if it tells any."""
     text = " ".join(str(exception).split())
+    named = re.search(r"\[\".*\"\]", text)
+    if named:
+        return error_names(named.group())
     return text.removeprefix("libfranka: ") or type(exception).__name__
 
 

@@ -37,7 +37,7 @@ from robo_rl.errors import MissingExtra, Stale, UserError
 
 _POLL = 0.5e-3  # s between two looks for a newer state
 _RETRY = 0.2  # s between attempts to reach an arm that was lost
-_JOINT_STIFFNESS = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)  # N·m/rad, for moves; critically damped
+_JOINT_STIFFNESS = (600.0, 600.0, 600.0, 600.0, 250.0, 200.0, 100.0)  # N·m/rad, for moves; critically damped
 _MARGIN_STIFFNESS = 20.0  # N·m/rad, of the push away from a joint's limit
 _MARGIN_TORQUE = 10.0  # N·m, at most
 

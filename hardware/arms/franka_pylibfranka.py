@@ -42,6 +42,7 @@ from robo_rl.robots.fr3 import FR3
 _MAX_STEP = 0.95  # N·m
 _QUIET = 5  # cycles without a torque after which the arm holds by itself again; it stops with a reflex after 20
 _RETRY = 0.2  # s between attempts to reach an arm that was lost
+_WAITED = 0.05e-3  # s within which only a state comes that had been waiting
 _ASLEEP = 0.5e-3  # s after a state in which the next one is not worth waiting for
 
 
@@ -164,10 +165,22 @@ class PylibfrankaDrive:
                     self._control.writeOnce(sdk.Torques(self._torque.tolist()))
                 self._quiet += 1
                 if self._control is not None:
-                    return self._control.readOnce()[0]
+                    return self._newest()
             except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
                 self._fail(error)
         return self._robot.read_once()
+
+    def _newest(self) -> Any:
+        """Return a state that there is still time to answer.
+
+        One that had been waiting for us may be nearly a millisecond old, and its answer too late. To answer every
+        second state in time is better than each of them late: the arm stops after 20 late answers in a row.
+        """
+        began = time.monotonic()
+        state, _ = self._control.readOnce()
+        if time.monotonic() - began < _WAITED:
+            state, _ = self._control.readOnce()
+        return state
 
     def write_torque(self, torque: np.ndarray) -> None:
         """Apply joint torques (n,) N·m beyond gravity; nothing happens while the arm is in an error."""

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from franka_scenarios import LIMITS, make
 
 from hardware.arm import Arm
+from hardware.realtime import prioritise
 from robo_rl.contracts import Robot
 
 _spec = importlib.util.spec_from_file_location("robot_suite", Path(__file__).parents[2] / "contracts" / "test_robot.py")
@@ -33,6 +34,7 @@ suite.NEAR_ANGLE = 0.15
 
 @contextmanager
 def _franka() -> Iterator[Robot]:
+    prioritise(5)
     limits = replace(LIMITS, max_state_age=2.0)
     with Arm(make(os.environ["FRANKA_DRIVE"], os.environ["FRANKA_ADDRESS"]), limits) as arm:
         yield arm

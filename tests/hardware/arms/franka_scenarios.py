@@ -25,6 +25,7 @@ from hardware.arm import Arm
 from hardware.arms.drive import Drive
 from hardware.arms.franka import FrankaSettings
 from hardware.emulation import franka_sim
+from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import RobotSpec, ToolCommand
 from robo_rl.errors import Stale, UserError
@@ -266,4 +267,5 @@ def torque_steps(name: str, address: str) -> None:
 
 
 if __name__ == "__main__":
+    prioritise(5)  # as on a robot's computer; without the right to it, without
     globals()[sys.argv[1]](*sys.argv[2:4])

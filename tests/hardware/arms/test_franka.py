@@ -92,6 +92,21 @@ def test_settings_that_cannot_be_are_named(field, value):
         replace(FrankaSettings("172.16.0.2"), **{field: value})
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            'libfranka: aborted by reflex! ["joint_reflex", "tau_J_range_violation"]',
+            "joint_reflex, tau_J_range_violation",
+        ),
+        ("libfranka: UDP receive:\n  Timeout", "UDP receive: Timeout"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_what_libfranka_says_becomes_one_line(said, line):
+    assert franka.one_line(RuntimeError(said)) == line
+
+
 def _state(mode, current="[]", last="[]"):
     return SimpleNamespace(robot_mode=SimpleNamespace(name=mode), current_errors=current, last_motion_errors=last)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hardware.emulation import franka_sim
+from hardware.realtime import prioritise
 from robo_rl.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,7 +28,12 @@ ENFORCED = (sys.executable, "-m", "hardware.emulation.franka_sim", "--")
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     where = franka_sim.free_address()
-    server = franka_sim.start_franky_sim(where, tmp_path_factory.mktemp("franky_sim") / "log")
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    prioritise(5)  # the simulator inherits it, or it would be late on a busy machine
+    try:
+        server = franka_sim.start_franky_sim(where, tmp_path_factory.mktemp("franky_sim") / "log")
+    finally:
+        os.sched_setscheduler(0, *before)
     yield where
     franka_sim.stop(server)
 
