@@ -100,7 +100,7 @@ class CellWorld:
         self._claimed = [item.name for item in scene.objects if item.calibrated]
         self._locked = scene.locked_opening
         self._chain = Chain(robot.spec)
-        self._id = 0
+        self._id = time.time_ns()  # above those of whoever has commanded the arm before
         self._due = 0.0
         self._began = 0.0
         self._target: Command | None = None

@@ -11,6 +11,7 @@ _HARDWARE = _TESTS / "hardware"
 _IN_REAL_TIME = (
     _TESTS / "contracts" / "test_robot.py", _TESTS / "contracts" / "test_camera.py", _HARDWARE / "arms",
     _HARDWARE / "cameras", _HARDWARE / "emulation", _HARDWARE / "inputs", _HARDWARE / "ros", _HARDWARE / "test_arm.py",
+    _HARDWARE / "test_world.py",
 )  # fmt: skip
 """Where threads and processes have to keep time; alone on the machine they do."""
 

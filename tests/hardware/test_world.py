@@ -1,0 +1,157 @@
+"""The world that is a cell: one task, one environment interface, an arm that keeps its own time."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from envs.env import Env
+from envs.registry import make_task
+from hardware.arm import Arm
+from hardware.emulation.in_process import InProcessDrive
+from hardware.safety.limits import SafetyLimits
+from hardware.world import CellWorld
+from robo_rl.contracts import Command, Task, World
+from robo_rl.errors import InvalidAction, MissingReading, UserError
+from robo_rl.robots import robot as spec_of
+
+# Five times as fast as a policy acts: what is shown is the same, and sooner.
+PANDA = dataclasses.replace(spec_of("panda"), control_rate=50.0)
+TASK = make_task("reach", PANDA)
+
+
+@pytest.fixture
+def drive():
+    return InProcessDrive(PANDA, "pose", rate=200.0)
+
+
+@pytest.fixture
+def arm(drive):
+    # A machine so busy that it stalls is no arm that has fallen silent.
+    with Arm(drive, dataclasses.replace(SafetyLimits.of(PANDA), max_state_age=2.0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def world(arm):
+    return CellWorld(arm, {}, TASK.scene(), max_age=2.0)
+
+
+def begin(world, seed=0):
+    start = TASK.start(torch.Generator().manual_seed(seed), 1)
+    return start, world.reset(torch.tensor([True]), start)
+
+
+def hold(reading):
+    return Command(reading["target_pos"], reading["target_rot"], reading["gripper_target"])
+
+
+def test_is_a_world(world):
+    assert isinstance(world, World)
+    assert world.num_envs == 1
+
+
+def test_reads_exactly_what_it_says_it_provides(world):
+    _, reading = begin(world)
+    assert set(reading) == world.provides
+    assert set(world.step(hold(reading))) == world.provides
+    for name, value in reading.items():
+        assert value.shape[0] == 1, name
+        assert value.dtype == (torch.bool if name == "interrupted" else torch.float32), name
+
+
+def test_moves_to_the_start_and_is_aimed_at_where_it_is(world):
+    start, reading = begin(world)
+    assert (reading["tcp_pos"] - start.tool.pos).norm() < 0.01
+    assert torch.equal(reading["target_pos"], reading["tcp_pos"])
+    assert torch.equal(reading["fixture.goal.pos"], start.objects["goal"].pos)
+
+
+def test_a_step_takes_one_control_period_whatever_the_caller_does_meanwhile(world):
+    _, reading = begin(world)
+    began = time.monotonic()
+    for _ in range(20):
+        reading = world.step(hold(reading))
+        time.sleep(0.005)  # a policy that thinks
+    took = time.monotonic() - began
+    assert took == pytest.approx(20 * world.control_dt, abs=0.1)
+    assert world.overruns <= 2
+
+
+def test_the_target_that_is_read_is_the_one_after_every_limit(world):
+    _, reading = begin(world)
+    beyond = Command(reading["target_pos"] + 5.0, reading["target_rot"], reading["gripper_target"])
+    after = world.step(beyond)
+    assert (after["target_pos"] <= torch.tensor(PANDA.workspace_high) + 1e-6).all()
+
+
+def test_a_command_that_is_not_finite_is_refused(world):
+    _, reading = begin(world)
+    with pytest.raises(InvalidAction):
+        world.step(Command(reading["target_pos"] * torch.nan, reading["target_rot"], reading["gripper_target"]))
+
+
+def test_the_expert_reaches_with_what_a_cell_can_know(world):
+    env = Env(world, TASK, seed=1)
+    env.reset()
+    for _ in range(TASK.horizon * 3):
+        step = env.step(env.expert_action())
+        if bool(step.terminated[0]):
+            break
+    assert bool(step.info["success"][0])
+
+
+def test_a_task_that_needs_a_simulator_is_refused_by_the_name_of_the_reading(world):
+    class NeedsTruth(type(TASK)):
+        assume = Task.assume
+
+    with pytest.raises(MissingReading, match=r"object\.goal\.pos"):
+        Env(world, NeedsTruth(PANDA))
+
+
+def test_a_fault_ends_the_episode_and_nothing_goes_on_before_it_is_acknowledged(world, arm):
+    env = Env(world, TASK)
+    env.reset()
+    action = torch.zeros(1, *env.action_space.shape)
+    assert not bool(env.step(action).done[0])
+    arm.stop("somebody has pressed the button")
+    threading.Timer(0.5, arm.recover).start()
+    began = time.monotonic()
+    step = env.step(action)
+    assert time.monotonic() - began > 0.4
+    assert bool(step.truncated[0])
+    assert not bool(step.terminated[0])
+    env.reset(step.done)
+    assert not bool(env.step(action).done[0])
+
+
+def test_a_stop_is_heard_while_a_fault_is_waited_for(arm):
+    stop = threading.Event()
+    world = CellWorld(arm, {}, TASK.scene(), max_age=2.0, should_stop=stop.is_set)
+    _, reading = begin(world)
+    stop.set()
+    arm.stop("for good")
+    assert bool(world.step(hold(reading))["interrupted"][0])
+
+
+def test_a_start_is_laid_out_around_the_calibrated_fixture(arm):
+    peg = make_task("peg_insertion", PANDA)
+    calibrated = np.array([0.52, 0.05, 0.02]), np.eye(3)
+    world = CellWorld(arm, {}, peg.scene(), fixtures={"hole": calibrated}, max_age=2.0)
+    start = peg.start(torch.Generator().manual_seed(0), 1)
+    reading = world.reset(torch.tensor([True]), start)
+    assert torch.allclose(reading["fixture.hole.pos"], torch.tensor([[0.52, 0.05, 0.02]]))
+    believed = start.fixtures["hole"]
+    drawn = believed.rot.mT @ (start.tool.pos - believed.pos)[..., None]
+    there = (reading["tcp_pos"] - reading["fixture.hole.pos"])[..., None]
+    assert (there - drawn).norm() < 0.012
+
+
+def test_what_the_cell_lacks_is_told(arm):
+    with pytest.raises(UserError, match="tracks no objects, but the task asks for the pose of cube"):
+        CellWorld(arm, {}, make_task("pick_cube", PANDA).scene())
