@@ -18,6 +18,7 @@ _STEP = 0.001  # longest step of the dynamics, s
 _MOST_STEPS = {True: 4, False: 50}  # of the dynamics in one cycle, of torque-driven arms and of servos
 _GUARD = 0.02  # without a torque for so long, the arm brakes, s
 _SERVO = 25.0  # of position servos, 1/s
+_SERVO_SPEED = 0.9  # share of a joint's limit that its own servo keeps to
 _SENSOR_NOISE = 1e-7  # rad and rad/s; an encoder never says the same twice
 _GRIPPER_SPEED = 0.1  # m/s
 
@@ -255,10 +256,13 @@ class InProcessDrive:
     def _servo(self, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
         if isinstance(self._target, tuple):
             error = np.concatenate((self._target[0] - pos, rotation_vector(self._target[1] @ rot.T)))
-            way = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-5 * np.eye(6), error)
+            posture = 0.05 * (np.array(self.spec.home) - self._q)  # as an SDK's tracker pulls a redundant arm
+            inverse = np.linalg.inv(jacobian @ jacobian.T + 1e-4 * np.eye(6))
+            way = posture + jacobian.T @ (inverse @ (error - jacobian @ posture))
         else:
             way = np.asarray(self._target) - self._q
-        return np.clip(_SERVO * way, -self._speed, self._speed)
+        most = _SERVO_SPEED * self._speed
+        return np.clip(_SERVO * way, -most, most)
 
 
 def _mass_matrix(spec: RobotSpec) -> np.ndarray:

@@ -16,6 +16,7 @@ from robo_rl.errors import InvalidAction
 _SAMPLES = 101
 _SLACK = 0.003, 0.01  # m and rad that a path may be further outside of the limits than where it begins
 _JOINT_ACCELERATION = 4.0  # of its speed limit that a joint gains in a second
+_PULL = 0.02  # share of the way to the goal's posture that each step of a led tool takes
 _LEAST = 0.2  # s that the shortest move takes
 
 
@@ -114,7 +115,9 @@ class JointPlanner:
                 error = np.concatenate(
                     (pos + x * (last - pos) - here, rotation_vector(rotation(x * turn) @ rot @ now.T))
                 )
-                q = np.minimum(np.maximum(q + jacobian.T @ (damped_inverse(jacobian) @ error), low), high)
+                posture = _PULL * (goal - q)  # what the tool leaves free goes to the goal, away from joint limits
+                step = posture + jacobian.T @ (damped_inverse(jacobian) @ (error - jacobian @ posture))
+                q = np.minimum(np.maximum(q + step, low), high)
             path.append(q)
         return [np.array(path), _line(q, goal)]
 
