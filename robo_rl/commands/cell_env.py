@@ -116,7 +116,7 @@ def cell_environment(
     overrides = {each.name: getattr(options, each.name) for each in dataclasses.fields(options)}
     task = make_task(config.task, robot, overrides)
     with (
-        running(cell, config.task, _plain(overrides)) as up,
+        running(cell, config.task, _plain(overrides), cameras=cameras) as up,
         Session(f"policy_{name}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
     ):
         world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)

@@ -86,13 +86,16 @@ def find_running(cell: Cell) -> RunningCell | None:
 
 
 @contextlib.contextmanager
-def running(cell: Cell, task: str | None = None, overrides: Mapping[str, Any] | None = None) -> Iterator[RunningCell]:
+def running(
+    cell: Cell, task: str | None = None, overrides: Mapping[str, Any] | None = None, *, cameras: bool = True
+) -> Iterator[RunningCell]:
     """Attach to a cell, or start it and end it afterwards.
 
     Args:
         cell: from its file.
         task: of a simulated cell; that of the file if None.
         overrides: fields of the task.
+        cameras: whether a cell that is started has its cameras started too.
 
     Raises:
         UserError: if a simulated cell runs with another task, or cannot be started.
@@ -113,6 +116,8 @@ def running(cell: Cell, task: str | None = None, overrides: Mapping[str, Any] | 
         folder = runtime_folder(cell)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         simulation = None
+        if not cameras:
+            cell = dataclasses.replace(cell, cameras={})
         if cell.simulation is not None:
             cell, simulation = _simulate(cell, task, overrides, stack)
         processes = stack.enter_context(CellProcesses(cell, folder))

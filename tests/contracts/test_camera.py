@@ -10,6 +10,7 @@ import http.server
 import importlib.util
 import itertools
 import math
+import os
 import shutil
 import tempfile
 import threading
@@ -134,7 +135,7 @@ def write_video(path: Path, frames: int = 30, size: tuple[int, int] = (64, 48)) 
 @contextlib.contextmanager
 def network_stream(folder: Path) -> Iterator[Rig]:
     with mjpeg_server() as server:
-        source = WebcamSource(f"http://127.0.0.1:{server.port}/stream", timeout=1.0)
+        source = WebcamSource(f"http://127.0.0.1:{server.port}/stream", timeout=5.0)
         with ThreadedCamera("front", source, settings=FAST) as camera:
             yield Rig(
                 camera, False, {"unplug": lambda: setattr(server, "on", False)}, lambda: setattr(server, "on", True)
@@ -240,6 +241,27 @@ def of_a_simulated_cell(folder: Path) -> Iterator[Rig]:
         shutil.rmtree(short)
 
 
+@contextlib.contextmanager
+def over_ros(folder: Path) -> Iterator[Rig]:
+    pytest.importorskip("rclpy")
+    from hardware.ros import CameraNode, RosCamera, Session
+
+    source, name, domain = EmulatedSource(64, 48), f"front_{os.getpid()}", 1 + os.getpid() * 13 % 100
+    with (
+        ThreadedCamera("front", source, settings=FAST) as camera,
+        Session("camera_node", domain=domain) as far,
+        Session("suite", domain=domain) as session,
+    ):
+        node = CameraNode(camera, name, far)
+        client = RosCamera(name, 64, 48, session, depth=True)
+        client.wait_until_ready(60.0)
+        try:
+            yield Rig(client, True, faults_of(source), mended(source))
+        finally:
+            client.close()
+            node.close()
+
+
 needs_realsense = pytest.mark.skipif(
     importlib.util.find_spec("pyrealsense2") is None, reason="the extra 'realsense' is missing"
 )
@@ -252,6 +274,7 @@ CAMERAS = [
     video,
     network_stream,
     of_a_simulated_cell,
+    over_ros,
 ]
 
 
