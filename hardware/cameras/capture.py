@@ -88,6 +88,8 @@ class CaptureSettings:
 
     silence: float = 1.0
     """Seconds without a picture after which the device is opened anew."""
+    first_picture: float = 5.0
+    """Seconds that a device may take for its first picture after it was opened."""
     backoff: float = 0.1
     """Seconds before the first try to open a lost device again; doubles with each try that fails."""
     max_backoff: float = 2.0
@@ -298,7 +300,7 @@ class ThreadedCamera:
         self._crop = choose_crop(size, (width, height), self._fovy, made.intrinsics)
         self.intrinsics = made.intrinsics and fit_intrinsics(made.intrinsics, self._crop, width, height)
         self._number, self._clock, self._shot = None, _DeviceClock(), None
-        self._new_until = time.monotonic() + self._settings.silence
+        self._new_until = time.monotonic() + self._settings.first_picture
 
     def _other_side(self, size: tuple[int, int]) -> tuple[int, int]:
         width, height = self._wanted
@@ -310,7 +312,7 @@ class ThreadedCamera:
     def _take(self) -> None:
         left = self._new_until - time.monotonic()
         if left <= 0.0:
-            raise Lost(f"no new picture for {self._settings.silence:g} s")
+            raise Lost("no new picture for too long")
         shot = self._source.grab(min(left, 0.25))
         arrival = time.monotonic()
         if shot is None or self._is_garbage(shot) or self._is_old(shot, arrival):

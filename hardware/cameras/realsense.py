@@ -39,7 +39,8 @@ class Bus:
     """The cameras that are plugged in, and how one of them is started. The emulated one takes its place."""
 
     def __init__(self) -> None:
-        self.context = sdk().context()
+        # The SDK could also look for cameras on the network, by DDS, if its own settings say so: not in a cell.
+        self.context = sdk().context('{"dds": {"enabled": false}}')
 
     def connected(self) -> dict[str, str]:
         """Return the names of the cameras by serial number."""

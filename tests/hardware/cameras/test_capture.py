@@ -11,7 +11,7 @@ from hardware.cameras.capture import CaptureSettings, Ended, Format, Shot, Threa
 from hardware.emulation.camera import EmulatedSource
 from robo_rl.errors import Stale, UserError
 
-FAST = CaptureSettings(silence=0.3, backoff=0.01, max_backoff=0.05, start_timeout=5.0)
+FAST = CaptureSettings(silence=0.5, backoff=0.01, max_backoff=0.05, start_timeout=5.0)
 
 
 def until(condition, seconds=10.0):
@@ -130,7 +130,7 @@ def test_a_device_without_a_picture_is_refused():
     source = EmulatedSource()
     source.silent = True
     with pytest.raises(UserError, match=r"'c' .* does not start: .*in use elsewhere"):
-        ThreadedCamera("c", source, settings=CaptureSettings(silence=0.1, start_timeout=0.4))
+        ThreadedCamera("c", source, settings=CaptureSettings(first_picture=0.1, start_timeout=0.4))
     assert not [thread for thread in threading.enumerate() if thread.name == "camera-c"]
 
 
