@@ -22,7 +22,7 @@ def refused(capsys, *words):
         (["trian", "reach"], "unknown command 'trian'; did you mean 'train'?"),
         (["train", "peg_insert"], "unknown task 'peg_insert'; did you mean 'peg_insertion'"),
         (["train", "reach", "--robot", "pands"], "unknown robot 'pands'; did you mean 'panda'?"),
-        (["train", "reach", "--world", "mujocco"], "unknown world 'mujocco'; did you mean 'mujoco'?"),
+        (["train", "reach", "--world", "mujocco"], "unknown world 'mujocco'; did you mean 'mujoco' or 'mujoco_law'?"),
         (["train", "reach", "--step", "5"], "unknown option --step; did you mean --steps"),
         (["train", "reach", "--clearance", "0.1"], "unknown option --clearance"),
         (["train", "peg_insertion", "--clearance", "0.1"], "unknown option --clearance; did you mean --task.clearance"),
