@@ -17,15 +17,17 @@ from robo_rl.contracts import Robot
 from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
 
 STATUS_PERIOD = 0.1
+MOVE_AGE = 1.0
+"""Seconds that a posture may have been on its way."""
 SENDERS = 32
-"""Publishers whose clocks are remembered."""
+"""Senders whose clocks are remembered."""
 REMEMBERED = 256
 """Commands whose stamps are remembered, for what became of them."""
 
 
 @dataclass
 class Sender:
-    """One publisher of commands."""
+    """One process that sends commands and postures, in the order of their stamps."""
 
     clock: ArrivalClock = field(default_factory=ArrivalClock)
     last: int = 0
@@ -41,7 +43,7 @@ class Sender:
         age = received - self.clock.arrival(stamp, received)
         if stamp <= self.last and received - self.received < WINDOW:
             raise InvalidAction(
-                f"a command is out of order: stamped {(self.last - stamp) * 1e-9:.6f} s before the last"
+                f"a message is out of order: stamped {(self.last - stamp) * 1e-9:.6f} s before the last"
             )
         self.last, self.received = stamp, received
         return age
@@ -147,9 +149,16 @@ class ArmNode:
 
         self._heed(act)
 
-    def _on_move(self, message: Any) -> None:
+    def _on_move(self, message: Any, info: Any) -> None:
+        received = time.monotonic()
+
         def act() -> None:
             joint_pos, gripper = messages.move_of(message, self._names)
+            stamp = messages.stamp_of(message.header)
+            if stamp:  # without one, as people send it by hand, it is taken as it comes
+                age = self._sender(info).age(stamp, received)
+                if age >= MOVE_AGE:
+                    raise InvalidAction(f"a posture was {age:.1f} s old when it came")
             self._hand_over(lambda: self._robot.move_joints(joint_pos, gripper))
 
         self._last_refusal, before = "", self._last_refusal
@@ -195,9 +204,11 @@ class ArmNode:
             self._last_refusal = messages.text(str(error))
 
     def _sender(self, info: Any) -> Sender:
-        publisher = bytes(info["publisher_gid"]["data"])
-        sender = self._senders.pop(publisher, None) or Sender()
-        self._senders[publisher] = sender
+        # The first 12 bytes are those of the process: its commands and its postures come on two topics, and one that
+        # is overtaken by a later one of the other kind must not undo it.
+        process = bytes(info["publisher_gid"]["data"])[:12]
+        sender = self._senders.pop(process, None) or Sender()
+        self._senders[process] = sender
         if len(self._senders) > SENDERS:
             self._senders.popitem(last=False)
         return sender
@@ -227,9 +238,12 @@ class ArmNode:
         self._publish_status(now, stale)
 
     def _publish_status(self, now: float, stale: str) -> None:
+        # What the node has dealt with is read first: the arm's status is never older than what it goes with.
+        moved, rejected = self._moved, self._rejected
+        move_refusal, last_refusal = self._move_refusal, self._last_refusal
         robot = self._robot.status()
-        robot = replace(robot, rejected=robot.rejected + self._rejected)
-        status = NodeStatus(robot, self._moved, self._move_refusal, self._last_refusal)
+        robot = replace(robot, rejected=robot.rejected + rejected)
+        status = NodeStatus(robot, moved, move_refusal, last_refusal)
         telling = replace(status, robot=replace(robot, counters={}))
         if (telling, bool(stale)) != self._published_status or now >= self._status_due:
             self._published_status = (telling, bool(stale))

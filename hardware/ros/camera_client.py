@@ -77,8 +77,7 @@ class RosCamera:
         age = time.monotonic() - frame.stamp
         if age > max_age:
             raise Stale(
-                f"{self.name}: the newest picture is {age * 1e3:.0f} ms old, over {max_age * 1e3:.0f} ms; "
-                f"{self._reason()}"
+                f"{self.name}: the newest picture is {age:.3g} s old, {max_age:g} s are allowed; {self._reason()}"
             )
         return frame
 

@@ -32,8 +32,8 @@ REMEMBERED = 256
 class RosRobot:
     """An arm behind the topics of :class:`hardware.ros.arm_node.ArmNode`.
 
-    Only :meth:`recover` waits, for the answer. A node that falls silent is the fault ``no_link`` here, whatever it is
-    there: the arm holds when its last command expires.
+    Only :meth:`move_joints` and :meth:`recover` wait, for the node's answer. A node that falls silent is the fault
+    ``no_link`` here, whatever it is there: the arm holds when its last command expires.
 
     Example:
         >>> with Session("policy", domain=7) as session:                       # doctest: +SKIP
@@ -72,7 +72,7 @@ class RosRobot:
         self._malformed = ""
         self._sent: OrderedDict[int, int] = OrderedDict()
         self._last_id: int | None = None
-        self._moving: tuple[int, float] | None = None  # stamp and time of a posture that was not acknowledged yet
+        self._refused = 0
         self._stopping: tuple[str, float] | None = None  # reason and time of a stop that was not confirmed yet
         self._closed = False
 
@@ -132,24 +132,31 @@ class RosRobot:
             InvalidAction: if it is malformed.
             Faulted: if the arm is in a fault, or its node gone.
         """
-        pos, rot, gripper = messages.checked_target(command.pos, command.rot, command.gripper)
-        if not 0.0 < command.valid_for <= MAX_VALIDITY:
-            raise InvalidAction(
-                f"{self._name}: a command is valid for {command.valid_for} s; "
-                f"it must be above 0 and at most {MAX_VALIDITY}"
-            )
         with self._changed:
-            if self._last_id is not None and command.id <= self._last_id:
-                raise InvalidAction(f"{self._name}: command {command.id} comes after command {self._last_id}")
+            try:
+                pos, rot, gripper = self._checked(command)
+            except InvalidAction:
+                self._refused += 1
+                raise
             self._require_sound()
             self._last_id = command.id
-            self._moving = None
             stamp = self._session.clock.next()
             self._sent[stamp] = command.id
             if len(self._sent) > REMEMBERED:
                 self._sent.popitem(last=False)
             checked = ToolCommand(stamp, pos, rot, gripper, command.valid_for)
             self._command_out.publish(messages.command_message(checked, self._frame, stamp))
+
+    def _checked(self, command: ToolCommand) -> tuple[np.ndarray, np.ndarray, float]:
+        target = messages.checked_target(command.pos, command.rot, command.gripper)
+        if not 0.0 < command.valid_for <= MAX_VALIDITY:
+            raise InvalidAction(
+                f"{self._name}: a command is valid for {command.valid_for} s; "
+                f"it must be above 0 and at most {MAX_VALIDITY}"
+            )
+        if self._last_id is not None and command.id <= self._last_id:
+            raise InvalidAction(f"{self._name}: command {command.id} comes after command {self._last_id}")
+        return target
 
     def applied(self) -> Applied:
         """Return the target in force; its id is the stamp, ns, of a command that somebody else has sent."""
@@ -159,12 +166,19 @@ class RosRobot:
         return applied
 
     def status(self) -> RobotStatus:
-        """Return how the arm is; the fault ``no_link`` if its node is silent."""
+        """Return how the arm is; the fault ``no_link`` if its node is silent. What was refused here is counted too."""
         with self._changed:
-            return self._current()
+            status = self._current()
+            return replace(status, rejected=status.rejected + self._refused)
 
     def move_joints(self, joint_pos: np.ndarray, gripper: float) -> None:
-        """Begin to move to a posture; see :class:`robo_rl.contracts.Robot`."""
+        """Begin to move to a posture; waits for the node's word that the arm does, a few ms.
+
+        Raises:
+            InvalidAction: if the posture cannot be, or the arm finds no way there.
+            Faulted: if the arm is in a fault, or its node gone.
+            Stale: if the node does not answer.
+        """
         joint_pos = np.array(joint_pos, np.float64)
         if joint_pos.shape != (self.spec.dof,) or not np.isfinite(joint_pos).all() or not np.isfinite(gripper):
             raise InvalidAction(f"{self._name}: a posture has to be {self.spec.dof} finite angles and an opening")
@@ -175,14 +189,20 @@ class RosRobot:
         with self._changed:
             self._require_sound()
             stamp = self._session.clock.next()
-            self._moving = (stamp, time.monotonic())
             self._move_out.publish(messages.move_message(joint_pos, float(gripper), self._names, stamp))
+            heard = self._changed.wait_for(
+                lambda: self._status is not None and self._status.moved == stamp, ACKNOWLEDGED
+            )
+            if not heard or self._status is None:
+                raise Stale(f"{self._name}: a posture was not answered within {ACKNOWLEDGED} s; {self._advice()}")
+            if self._status.move_refusal:
+                self._require_sound()
+                raise InvalidAction(f"{self._name}: {self._status.move_refusal}")
 
     def stop(self, reason: str) -> None:
         """Latch the fault ``stopped`` here at once, and say so to the node until it confirms it."""
         with self._changed:
             self._stopping = (messages.text(reason) or "stopped", time.monotonic())
-            self._moving = None
         self._send_stop()
 
     def recover(self) -> None:
@@ -265,8 +285,6 @@ class RosRobot:
         again = False
         with self._changed:
             self._status, self._status_received = status, time.monotonic()
-            if self._moving is not None and status.moved == self._moving[0]:
-                self._moving = None
             if self._stopping is not None:
                 if status.robot.fault:
                     self._stopping = None
@@ -287,12 +305,6 @@ class RosRobot:
         robot = self._status.robot
         if self._stopping is not None:
             return replace(robot, mode="fault", fault="stopped", reason=self._stopping[0], needs_acknowledgement=True)
-        if self._moving is not None:
-            if now - self._moving[1] < ACKNOWLEDGED:
-                return replace(robot, mode="moving")
-            return replace(robot, reason="a posture was sent, and the node did not say that it came")
-        if self._status.move_refusal and robot.mode == "holding" and not robot.reason:
-            return replace(robot, reason=f"the last posture was refused: {self._status.move_refusal}")
         return robot
 
     def _require_sound(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hardware.ros import RosRobot, messages, qos
+from hardware.ros import RosRobot, Session, messages, qos
 from robo_rl.contracts import ToolCommand
 from robo_rl.robots.fr3 import FR3
 
@@ -111,12 +111,21 @@ def robot(node, place, session):
 
 
 @pytest.fixture(scope="module")
-def stranger(robot, place, session):
-    """Publishers of somebody who is up to no good."""
+def strange_session(place, session):
+    with Session("stranger", domain=place.domain) as other:
+        yield other
+
+
+@pytest.fixture(scope="module")
+def stranger(robot, place, strange_session, eventually):
+    """Publishers of a process that is up to no good."""
     from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
 
-    command = session.node.create_publisher(MultiDOFJointTrajectory, f"{place.name}/command", qos.command())
-    move = session.node.create_publisher(JointTrajectory, f"{place.name}/move_joints", qos.command())
+    node = strange_session.node
+    command = node.create_publisher(MultiDOFJointTrajectory, f"{place.name}/command", qos.command())
+    move = node.create_publisher(JointTrajectory, f"{place.name}/move_joints", qos.command())
+    eventually(lambda: command.get_subscription_count() and move.get_subscription_count())
+    time.sleep(0.5)  # until the node has met them, too
     return {"MultiDOFJointTrajectory": command, "JointTrajectory": move}
 
 
@@ -225,27 +234,48 @@ def test_a_stranger_with_a_clock_of_its_own_shuts_nobody_out(robot, session, str
     eventually(lambda: robot.applied().id == number)
 
 
-def test_a_command_that_was_held_up_on_its_way_is_refused(robot, session, stranger, eventually):
+def test_a_command_that_was_held_up_on_its_way_is_refused(robot, place):
     from trajectory_msgs.msg import MultiDOFJointTrajectory
 
-    late = session.node.create_publisher(
-        MultiDOFJointTrajectory, stranger["MultiDOFJointTrajectory"].topic, qos.command()
-    )
-    eventually(late.get_subscription_count)
     second = 10**9
-    for _ in range(100):  # until it has met the node
-        so_far = pursued(robot)
-        newest = session.clock.next() + second
-        late.publish(messages.command_message(ToolCommand(1, START, DOWN, 0.04, 0.3), "", newest))
-        if pursued(robot) == so_far + 1:
-            break
-    # It left 0.4 s after that one, and now it is later than that: by its own clock it was on its way for long.
-    time.sleep(1.0)
-    rejected = robot.status().rejected
-    late.publish(messages.command_message(ToolCommand(1, ELSEWHERE, DOWN, 0.04, 0.3), "", newest + 4 * 10**8))
-    eventually(lambda: robot.status().rejected == rejected + 1)
+    with Session("late", domain=place.domain) as late:
+        out = late.node.create_publisher(MultiDOFJointTrajectory, f"{place.name}/command", qos.command())
+        for _ in range(50):  # until it has met the node
+            so_far = pursued(robot)
+            newest = late.clock.next() + second
+            out.publish(messages.command_message(ToolCommand(1, START, DOWN, 0.04, 0.3), "", newest))
+            if pursued(robot) == so_far + 1:
+                break
+        # By its own clock the next one left 0.4 s after that, and it is later than that now: it was held up.
+        time.sleep(1.0)
+        rejected = robot.status().rejected
+        out.publish(messages.command_message(ToolCommand(1, ELSEWHERE, DOWN, 0.04, 0.3), "", newest + 4 * 10**8))
+        deadline = time.monotonic() + 10.0
+        while robot.status().rejected == rejected and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert robot.status().rejected == rejected + 1
     assert moved(robot) == 0.0
-    session.node.destroy_publisher(late)
+
+
+def test_a_command_that_a_later_posture_has_overtaken_does_not_end_it(robot, place, eventually):
+    from trajectory_msgs.msg import JointTrajectory, MultiDOFJointTrajectory
+
+    with Session("overtaken", domain=place.domain) as other:
+        commands = other.node.create_publisher(MultiDOFJointTrajectory, f"{place.name}/command", qos.command())
+        moves = other.node.create_publisher(JointTrajectory, f"{place.name}/move_joints", qos.command())
+        eventually(lambda: commands.get_subscription_count() and moves.get_subscription_count())
+        time.sleep(0.5)
+        early = other.clock.next()
+        rejected = robot.status().rejected
+        moves.publish(messages.move_message(np.array(FR3.home) + 0.02, 0.04, NAMES, other.clock.next()))
+        eventually(lambda: robot.status().mode == "moving")
+        commands.publish(messages.command_message(ToolCommand(1, ELSEWHERE, DOWN, 0.04, 0.3), "", early))
+        eventually(lambda: robot.status().rejected == rejected + 1)
+    eventually(lambda: robot.status().mode == "holding")
+    np.testing.assert_allclose(robot.state(10.0).tcp_pos, START, atol=1e-9)
+    eventually(lambda: np.allclose(robot.state(10.0).joint_pos, np.array(FR3.home) + 0.02))
+    robot.move_joints(np.array(FR3.home), 0.04)
+    eventually(lambda: np.allclose(robot.state(10.0).joint_pos, FR3.home))
 
 
 def test_a_flood_does_not_stop_the_state(robot, session, stranger, eventually):
