@@ -175,7 +175,8 @@ def test_late_answers_are_told_by_the_servos_clocks(phase, delays, period):
     for delay in [0.0, *delays, 0.0]:
         ticks = counts(np.full(3, now), phase)
         age = clock.age(ticks, now + delay)
-        assert age == pytest.approx(delay, abs=0.003)
+        # Where the last two windows held none but late ones, the quickest of those, at most 30 ms late, is the measure.
+        assert delay - 0.033 <= age <= delay + 0.003
         if age < 0.03:
             clock.accept(ticks, now + delay)
         now += delay + period
