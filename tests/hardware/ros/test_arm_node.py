@@ -226,7 +226,7 @@ def test_a_stranger_with_a_clock_of_its_own_shuts_nobody_out(robot, session, str
     here = ToolCommand(1, robot.state(10.0).tcp_pos, DOWN, 0.03, 0.3)
     # A day ahead: its clock is simply another one.
     send(stranger, messages.command_message(here, "", session.clock.next() + day))
-    eventually(lambda: robot.status().counters["pursued"] == so_far + 1)
+    eventually(lambda: robot.status().counters["pursued"] > so_far)
     rejected = robot.status().rejected
     send(stranger, messages.command_message(here, "", session.clock.next()))  # a day older than its last: not in order
     eventually(lambda: robot.status().rejected == rejected + 1)
@@ -244,7 +244,7 @@ def test_a_command_that_was_held_up_on_its_way_is_refused(robot, place):
             so_far = pursued(robot)
             newest = late.clock.next() + second
             out.publish(messages.command_message(ToolCommand(1, START, DOWN, 0.04, 0.3), "", newest))
-            if pursued(robot) == so_far + 1:
+            if pursued(robot) > so_far:
                 break
         # By its own clock the next one left 0.4 s after that, and it is later than that now: it was held up.
         time.sleep(1.0)
