@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+if os.environ.get("CI"):  # the same examples each time, so that a failure there is one that can be looked at here
+    settings.register_profile("ci", derandomize=True)
+    settings.load_profile("ci")
 
 _TESTS = Path(__file__).parent
 _HARDWARE = _TESTS / "hardware"
