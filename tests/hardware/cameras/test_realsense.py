@@ -155,7 +155,8 @@ def internet_sockets():
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             links.add(os.readlink(f"/proc/self/fd/{name}"))
-    lines = [line.split() for kind in ("tcp", "udp", "tcp6", "udp6") for line in Path(f"/proc/net/{kind}").open()]
+    tables = [Path(f"/proc/net/{kind}").read_text() for kind in ("tcp", "udp", "tcp6", "udp6")]
+    lines = [line.split() for table in tables for line in table.splitlines()]
     return {line[9] for line in lines if f"socket:[{line[9]}]" in links}
 
 
