@@ -56,6 +56,10 @@ class Bus:
         pipeline = sdk().pipeline(self.context)
         return pipeline, pipeline.start(config)
 
+    def stop(self, serial: str, pipeline: Any) -> None:
+        """Stop what :meth:`start` started."""
+        pipeline.stop()
+
 
 @dataclass(frozen=True)
 class RealSenseSettings:
@@ -154,7 +158,8 @@ class RealSenseSource:
         """Stop its streams."""
         pipeline, self._pipeline, self._profile = self._pipeline, None, None
         if pipeline is not None:
-            pipeline.stop()
+            assert self._bus is not None
+            self._bus.stop(self._serial, pipeline)
 
     def _choose(self, connected: dict[str, str]) -> str:
         if not connected:

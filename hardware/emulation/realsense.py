@@ -163,6 +163,12 @@ class EmulatedBus(Bus):
             self._playing[serial] = profile.get_device().as_playback()
         return pipeline, profile
 
+    def stop(self, serial: str, pipeline: Any) -> None:
+        """Stop playing it, while nobody pauses it: the SDK does not stand both at once."""
+        with self._lock:
+            self._playing.pop(serial, None)
+            pipeline.stop()
+
     def freeze(self, serial: str, frozen: bool = True) -> None:
         """Let a camera hang: it is there, and gives nothing; or let it go on."""
         with self._lock:
