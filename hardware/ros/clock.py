@@ -64,4 +64,4 @@ class ArrivalClock:
         offset = round(received * 1e9) - stamp
         self._least = offset if self._least is None else min(self._least, offset)
         least = self._least if self._least_before is None else min(self._least, self._least_before)
-        return (stamp + least) * 1e-9
+        return min((stamp + least) * 1e-9, received)  # rounding puts nothing into the future

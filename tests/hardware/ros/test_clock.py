@@ -36,6 +36,7 @@ def test_ages_are_measured_against_the_quickest_message(apart, delays):
         received = (sent + delay) * 1e-9
         quickest = min(quickest, delay)
         age = received - clock.arrival(sent + apart, received)
+        assert age >= 0.0
         assert age == pytest.approx((delay - quickest) * 1e-9, abs=2e-6)
 
 
