@@ -134,11 +134,12 @@ def test(python: Path, arguments: list[str]) -> int:
             say(" ".join(check))
             if wait([str(python), "-m", *check], environment):
                 failed.append(" ".join(check))
-        # Control loops keep time on the wall clock: their tests run one by one, when nothing else does.
+        # Control loops keep time on the wall clock: their tests run one by one, when nothing else does. In a process of
+        # their own, because a native library that crashes there is one test's failure and not the end of all.
         runs = {
             "tests": ["-m", "not slow and not gpu and not realtime", "-n", str(min(2, os.cpu_count() or 1)), "--cov"],
             "tests in real time": [
-                "-m", "realtime and not slow and not gpu", "--reruns", "2", "--cov", "--cov-append",
+                "-m", "realtime and not slow and not gpu", "-n", "1", "--reruns", "2", "--cov", "--cov-append",
                 "--cov-report", "term:skip-covered",
             ],
         }  # fmt: skip

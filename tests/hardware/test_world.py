@@ -74,13 +74,16 @@ def test_moves_to_the_start_and_is_aimed_at_where_it_is(world):
 
 def test_a_step_takes_one_control_period_whatever_the_caller_does_meanwhile(world):
     _, reading = begin(world)
-    began = time.monotonic()
-    for _ in range(20):
+    periods, waits, last = [], [], time.monotonic()
+    for _ in range(41):
+        asked = time.monotonic()
         reading = world.step(hold(reading))
-        time.sleep(0.005)  # a policy that thinks
-    took = time.monotonic() - began
-    assert took == pytest.approx(20 * world.control_dt, abs=0.1)
-    assert world.overruns <= 2
+        now = time.monotonic()
+        periods, waits, last = [*periods, now - last], [*waits, now - asked], now
+        time.sleep(0.008)  # a policy that thinks
+    # Of a busy machine's steps some come late; most do not.
+    assert np.median(periods) == pytest.approx(world.control_dt, abs=0.005)
+    assert np.median(waits) < world.control_dt - 0.005
 
 
 def test_the_target_that_is_read_is_the_one_after_every_limit(world):
