@@ -139,7 +139,7 @@ def test(python: Path, arguments: list[str]) -> int:
         runs = {
             "tests": ["-m", "not slow and not gpu and not realtime", "-n", str(min(2, os.cpu_count() or 1)), "--cov"],
             "tests in real time": [
-                "-m", "realtime and not slow and not gpu", "-n", "1", "--reruns", "2", "--cov", "--cov-append",
+                "-m", "realtime and not slow and not gpu", "-n", "1", "--reruns", "3", "--cov", "--cov-append",
                 "--cov-report", "term:skip-covered",
             ],
         }  # fmt: skip
