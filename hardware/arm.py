@@ -128,6 +128,8 @@ class Arm:
         if self._thread is not None:
             raise UserError(f"{self.spec.name} is open already, or was closed; make another Arm")
         self._drive.open()
+        with self._lock:
+            self._wanted = None  # whatever was asked for before there was an arm
         self._supervisor.started(time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"{self.spec.name}-control", daemon=True)
         self._thread.start()

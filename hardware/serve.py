@@ -7,6 +7,7 @@ by the launch files, or by hand.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -40,18 +41,30 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
     Raises:
         UserError: if the cell file, or the device, cannot be used.
     """
-    from hardware.ros.arm_node import serve_arm
+    from hardware.ros.arm_node import ArmNode
     from hardware.ros.camera_node import serve_camera
-    from hardware.ros.session import require_ros
+    from hardware.ros.session import Session, require_ros
 
     require_ros()
     cell = load_cell(cell_file)
     ros = cell.ros
     if device in cell.arms:
-        with make_arm(cell, device, fault_folder=fault_folder) as arm:
-            if latched:
-                arm.stop(latched)
-            serve_arm(arm, device, domain=ros.domain, interfaces=ros.interfaces, state_rate=ros.state_rate)
+        # The control thread shares the interpreter with all that is done here, which must not keep it waiting: what takes
+        # long is done before it starts, no garbage is collected, and whoever has the interpreter gives it up soon.
+        sys.setswitchinterval(5e-4)
+        arm = make_arm(cell, device, fault_folder=fault_folder)
+        with Session(f"{device}_node", domain=ros.domain, interfaces=ros.interfaces, shared_memory=False) as session:
+            node = ArmNode(arm, device, session, state_rate=ros.state_rate)
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            try:
+                with arm:
+                    if latched:
+                        arm.stop(latched)
+                    session.wait()
+            finally:
+                node.close()
     elif device in cell.cameras:
         camera = open_camera(cell, device)
         try:
