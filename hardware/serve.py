@@ -49,8 +49,8 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
     cell = load_cell(cell_file)
     ros = cell.ros
     if device in cell.arms:
-        # The control thread shares the interpreter with all that is done here, which must not keep it waiting: what takes
-        # long is done before it starts, no garbage is collected, and whoever has the interpreter gives it up soon.
+        # The control thread shares the interpreter with all that is done here, which must not keep it waiting: what
+        # takes long is done before it starts, no garbage is collected, whoever has the interpreter gives it up soon.
         sys.setswitchinterval(5e-4)
         arm = make_arm(cell, device, fault_folder=fault_folder)
         with Session(f"{device}_node", domain=ros.domain, interfaces=ros.interfaces, shared_memory=False) as session:
