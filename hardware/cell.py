@@ -92,17 +92,21 @@ class RosEntry:
         domain: ROS_DOMAIN_ID, 0 to 232.
         interfaces: addresses of this machine that are used besides loopback; none by default.
         state_rate: states published per second, Hz.
+        max_age: of a state that a policy may act on, s; beyond it the episode is cut.
     """
 
     domain: int = 0
     interfaces: tuple[str, ...] = ()
     state_rate: float = 100.0
+    max_age: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.domain <= 232:
             raise UserError(f"domain is {self.domain}; it must be from 0 to 232")
         if not 10.0 <= self.state_rate <= 1000.0:
             raise UserError(f"state_rate is {self.state_rate} Hz; it must be from 10 to 1000")
+        if not 0.01 <= self.max_age <= 1.0:
+            raise UserError(f"max_age is {self.max_age} s; it must be from 0.01 to 1")
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,20 @@ class SimulationEntry:
 
     Attributes:
         task: name of the task whose scene is built; the one that is deployed or trained if None.
-        plant: preset (``ideal``, ``different``) or fields of :class:`robo_rl.contracts.plant.PlantSettings`.
+        plant: preset (``ideal``, ``different``), or fields of :class:`robo_rl.contracts.plant.PlantSettings` on top of
+            that of its ``preset``.
+        delay: by how much the policy's commands take longer to the arm than in a cell that is real, s.
         fps: pictures per second of each camera.
     """
 
     task: str | None = None
     plant: str | Mapping[str, Any] = "ideal"
+    delay: float = 0.0
     fps: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.delay <= 0.2:
+            raise UserError(f"delay is {self.delay} s; it must be from 0 to 0.2")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 
 _WINDOW = 2048  # cycles
+_LASTING = 1.0  # s for which percentiles hold: working them out keeps the control thread waiting
 
 
 class LoopFigures:
@@ -15,6 +19,8 @@ class LoopFigures:
         self._late = 1.5 / rate
         self._count, self._missed = 0, 0
         self._periods, self._costs = np.full(_WINDOW, np.nan), np.full(_WINDOW, np.nan)
+        self._percentiles: dict[str, float] = {}
+        self._worked_out = -math.inf
 
     def add(self, period: float, cost: float) -> None:
         """Count a cycle, ``period`` s after the one before, that took ``cost`` s to compute."""
@@ -26,16 +32,27 @@ class LoopFigures:
         self._count += 1
 
     def summary(self) -> dict[str, float]:
-        """Cycles and missed ones since the beginning; rate and percentiles of the last ones, Hz and ms."""
-        figures = {"cycles": float(self._count), "missed": float(self._missed)}
+        """Cycles and missed ones since the beginning; rate and percentiles of the last ones, Hz and ms.
+
+        Rate and percentiles are up to a second old.
+        """
+        now = time.monotonic()
+        if now - self._worked_out > _LASTING:
+            self._worked_out = now
+            self._percentiles = self._work_out()
+        return {"cycles": float(self._count), "missed": float(self._missed), **self._percentiles}
+
+    def _work_out(self) -> dict[str, float]:
         periods, costs = (values[np.isfinite(values)] * 1e3 for values in (self._periods, self._costs))
-        if len(periods):
-            figures |= {
-                "rate_hz": 1e3 / max(float(periods.mean()), 1e-6),  # no time passes while a device repeats itself
-                "period_p50_ms": float(np.percentile(periods, 50)),
-                "period_p99_ms": float(np.percentile(periods, 99)),
-                "period_max_ms": float(periods.max()),
-                "compute_p50_ms": float(np.percentile(costs, 50)),
-                "compute_p99_ms": float(np.percentile(costs, 99)),
-            }
-        return figures
+        if not len(periods):
+            return {}
+        p50, p99, longest = np.percentile(periods, (50, 99, 100)).tolist()
+        cost50, cost99 = np.percentile(costs, (50, 99)).tolist()
+        return {
+            "rate_hz": 1e3 / max(float(periods.mean()), 1e-6),  # no time passes while a device repeats itself
+            "period_p50_ms": p50,
+            "period_p99_ms": p99,
+            "period_max_ms": longest,
+            "compute_p50_ms": cost50,
+            "compute_p99_ms": cost99,
+        }

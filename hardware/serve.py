@@ -7,15 +7,20 @@ by the launch files, or by hand.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hardware.arm import Arm
 from hardware.cell import load_cell
 from hardware.devices import make_arm, open_camera
+from hardware.realtime import prioritise
 from robo_rl.errors import UserError, unknown_name
+
+_PRIORITY = 5  # below the control thread's: a thread that has the interpreter must get to give it up
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -41,30 +46,19 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
     Raises:
         UserError: if the cell file, or the device, cannot be used.
     """
-    from hardware.ros.arm_node import ArmNode
-    from hardware.ros.camera_node import serve_camera
-    from hardware.ros.session import Session, require_ros
+    from hardware.ros import serve_arm, serve_camera
+    from hardware.ros.session import require_ros
 
     require_ros()
     cell = load_cell(cell_file)
     ros = cell.ros
     if device in cell.arms:
-        # The control thread shares the interpreter with all that is done here, which must not keep it waiting: what
-        # takes long is done before it starts, no garbage is collected, whoever has the interpreter gives it up soon.
-        sys.setswitchinterval(5e-4)
+        prioritise(_PRIORITY)
         arm = make_arm(cell, device, fault_folder=fault_folder)
-        with Session(f"{device}_node", domain=ros.domain, interfaces=ros.interfaces, shared_memory=False) as session:
-            node = ArmNode(arm, device, session, state_rate=ros.state_rate)
-            gc.collect()
-            gc.freeze()
-            gc.disable()
-            try:
-                with arm:
-                    if latched:
-                        arm.stop(latched)
-                    session.wait()
-            finally:
-                node.close()
+        serve_arm(
+            arm, device, domain=ros.domain, interfaces=ros.interfaces, state_rate=ros.state_rate,
+            within=_controlled(arm, latched),
+        )  # fmt: skip
     elif device in cell.cameras:
         camera = open_camera(cell, device)
         try:
@@ -73,6 +67,22 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
             camera.close()
     else:
         raise unknown_name("device", device, [*cell.arms, *cell.cameras])
+
+
+@contextlib.contextmanager
+def _controlled(arm: Arm, latched: str) -> Iterator[None]:
+    """Have ``arm`` controlled by its thread, which nothing else in this process keeps waiting for the interpreter.
+
+    No garbage is collected from here on, and whoever has the interpreter gives it up soon.
+    """
+    sys.setswitchinterval(5e-4)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with arm:
+        if latched:
+            arm.stop(latched)
+        yield
 
 
 if __name__ == "__main__":

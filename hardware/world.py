@@ -20,6 +20,7 @@ from robo_rl.contracts import (
     Reading,
     Robot,
     RobotState,
+    RobotStatus,
     SceneSpec,
     Start,
     ToolCommand,
@@ -270,6 +271,8 @@ class CellWorld:
                 except Stale as error:
                     reason = str(error)
             else:
+                if status.needs_acknowledgement and self._acknowledged(status):
+                    continue
                 remedy = "; see to the cause, then `robo-rl cell recover`" if status.needs_acknowledgement else ""
                 reason = f"{self.robot.name} holds: {status.fault}: {status.reason}{remedy}"
             key = status.fault or "stale"
@@ -278,6 +281,17 @@ class CellWorld:
                 told = key
             time.sleep(0.02)
         return False
+
+    def _acknowledged(self, status: RobotStatus) -> bool:
+        """Have the operator acknowledge a fault; False if they do not, or the arm will not have it."""
+        if self.operator is None or not self.operator.acknowledge(status.fault, status.reason):
+            return False
+        try:
+            self._arm.recover()
+        except (Faulted, Stale) as error:
+            _log.info("not recovered: %s", error)
+            return False
+        return True
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ which the arm compensates its own weight and works out external torques, right o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import mujoco
@@ -49,6 +50,8 @@ class MujocoPlant:
         self._gravity = np.zeros(robot.dof)  # torque by which the arm compensates its weight
         self._coriolis = np.zeros(robot.dof)
         self._external = np.zeros(robot.dof)
+        lag = self._settings.joint_torque_lag
+        self._share = 1.0 - math.exp(-self.timestep / lag) if lag else 1.0  # of what is new, in the estimate
         self.data.qpos[: robot.dof] = robot.home
         if self._has_gripper:
             self.data.qpos[robot.dof : robot.dof + 2] = robot.gripper.max_width / 2
@@ -146,10 +149,9 @@ class MujocoPlant:
         """Work out what the arm's controller does of itself: external torques, its weight, Coriolis torques."""
         data, nominal, dof = self.data, self._reckoned, self.spec.dof
         # mj_step leaves contacts and bias as they were before it, when weight and Coriolis torques were last reckoned.
-        self._external = self._contact_torque() + self._gravity + self._coriolis - data.qfrc_bias[:dof]
-        arm = (
-            self._nominal.nv
-        )  # joints of the arm, and of the fingers unless they are locked: the first of either model
+        external = self._contact_torque() + self._gravity + self._coriolis - data.qfrc_bias[:dof]
+        self._external = self._external + self._share * (external - self._external)
+        arm = self._nominal.nv  # joints of the arm, and of the fingers unless they are locked: the first of either
         nominal.qpos[:], nominal.qvel[:] = data.qpos[:arm], data.qvel[:arm]
         mujoco.mj_kinematics(self._nominal, nominal)
         mujoco.mj_comPos(self._nominal, nominal)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from hardware.arms.franka import (
     unreachable,
     urdf_ranges,
 )
-from hardware.arms.franka_hand import FrankaHand
+from hardware.arms.franka_drive import FrankaDrive
 from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import RobotSpec
@@ -42,7 +41,7 @@ _MARGIN_STIFFNESS = 20.0  # N·m/rad, of the push away from a joint's limit
 _MARGIN_TORQUE = 10.0  # N·m, at most
 
 
-class FrankyDrive:
+class FrankyDrive(FrankaDrive):
     """A Franka, driven by poses of its tool, and by joint positions for moves; a ``Drive``.
 
     Example:
@@ -61,20 +60,13 @@ class FrankyDrive:
     def __init__(self, spec: RobotSpec, settings: FrankaSettings, limits: SafetyLimits, rate: float = 200.0) -> None:
         if not 20.0 <= rate <= 1000.0:
             raise UserError(f"franky.rate is {rate} Hz; give something from 20 to 1000")
-        self.spec = spec
+        super().__init__(spec, settings)
         self.rate = rate
-        self._settings = settings
         self._limits = limits
-        self._hand = FrankaHand(settings, spec.gripper.max_width) if settings.hand else None
-        self._sdk: ModuleType | None = None
-        self._robot: Any = None
         self._tracker: Any = None
         self._tracking: Control = "pose"
-        self._fault = ""
-        self._lost = ""
         self._due = 0.0
         self._arm_time = -1  # ms, of the newest state
-        self._stamp = 0.0
 
     def open(self) -> None:
         """Connect, set the arm and franky's limits up, and hold where the arm is, compliant. See :meth:`Drive.open`."""
@@ -91,10 +83,6 @@ class FrankyDrive:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def _address(self) -> str:
-        return self._settings.address
 
     def _connect(self) -> None:
         sdk, s = self._sdk, self._settings
@@ -269,24 +257,9 @@ class FrankyDrive:
         if self._tracker is not None:
             self._tracker.set_target(np.asarray(joint_pos, dtype=float))
 
-    def _hand_error(self) -> str:
-        error = self._hand.error if self._hand is not None else ""
-        return f"hand: {error}" if error else ""
-
-    def write_gripper(self, width: float) -> None:
-        """Open or close the hand to ``width`` m, if there is one."""
-        if self._hand is not None:
-            self._hand.write(width)
-
     def recover(self) -> None:
         """Clear a reflex, or connect anew, the hand too, and hold where the arm is. See :meth:`Drive.recover`."""
-        sdk = self._sdk
-        if sdk is None:
-            raise UserError(f"franka at {self._address}: not open")
-        if self._hand is not None and self._hand.error:
-            self._hand.start()
-        if self._robot is None:
-            self._connect()
+        sdk = self._connect_again()
         try:
             if self._fault or complaint(self._robot.state):
                 self._robot.recover_from_errors()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from hardware.arms.franka import (
     tool_setting,
     unreachable,
 )
-from hardware.arms.franka_hand import FrankaHand
+from hardware.arms.franka_drive import FrankaDrive
 from hardware.realtime import prioritise
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import MissingExtra, Stale, UserError
@@ -46,7 +45,7 @@ _WAITED = 0.05e-3  # s within which only a state comes that had been waiting
 _ASLEEP = 0.5e-3  # s after a state in which the next one is not worth waiting for
 
 
-class PylibfrankaDrive:
+class PylibfrankaDrive(FrankaDrive):
     """A Franka, driven by joint torques; a ``Drive``.
 
     Example:
@@ -64,18 +63,11 @@ class PylibfrankaDrive:
     delegated = Delegated()
 
     def __init__(self, spec: RobotSpec, settings: FrankaSettings) -> None:
-        self.spec = spec
-        self._settings = settings
-        self._hand = FrankaHand(settings, spec.gripper.max_width) if settings.hand else None
-        self._sdk: ModuleType | None = None
-        self._robot: Any = None
+        super().__init__(spec, settings)
         self._model: Any = None
         self._control: Any = None  # of the SDK's torque loop, while it runs
-        self._fault = ""
-        self._lost = ""
         self._torque = np.zeros(spec.dof)
         self._quiet = 0
-        self._stamp = 0.0
 
     def open(self) -> None:
         """Connect and set the arm up; it holds by itself until the first torque. See :meth:`Drive.open`."""
@@ -93,10 +85,6 @@ class PylibfrankaDrive:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def _address(self) -> str:
-        return self._settings.address
 
     def _connect(self) -> None:
         sdk, s = self._sdk, self._settings
@@ -245,24 +233,9 @@ class PylibfrankaDrive:
         """Not of this drive."""
         raise NotImplementedError("pylibfranka is driven by torques; joint positions are for the drive franky")
 
-    def _hand_error(self) -> str:
-        error = self._hand.error if self._hand is not None else ""
-        return f"hand: {error}" if error else ""
-
-    def write_gripper(self, width: float) -> None:
-        """Open or close the hand to ``width`` m, if there is one."""
-        if self._hand is not None:
-            self._hand.write(width)
-
     def recover(self) -> None:
         """Clear a reflex, or connect anew, the hand too; then the arm holds by itself. See :meth:`Drive.recover`."""
-        sdk = self._sdk
-        if sdk is None:
-            raise UserError(f"franka at {self._address}: not open")
-        if self._hand is not None and self._hand.error:
-            self._hand.start()
-        if self._robot is None:
-            self._connect()
+        sdk = self._connect_again()
         self._control = None
         try:
             state = self._robot.read_once()

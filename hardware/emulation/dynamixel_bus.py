@@ -1,6 +1,6 @@
 """A bus of Dynamixel servos on a pseudo-terminal, for drivers that speak to a real serial device.
 
-    python -m hardware.emulation.dynamixel_bus --link /tmp/widowx
+    python -m hardware.emulation.dynamixel_bus --link widowx
 
 creates the device, a link to its changing name as udev makes them, and serves a WidowX 250s on it until it is
 terminated. Faults are typed on its standard input, one per line: ``drop 0.1`` (share of answers lost), ``garbage 0.1``
@@ -56,8 +56,8 @@ class DynamixelBus:
     """Servos on a pseudo-terminal, served by a thread.
 
     Example:
-        >>> with widowx_bus("/tmp/widowx") as bus:      # doctest: +SKIP
-        ...     drive = WidowX("/tmp/widowx")
+        >>> with widowx_bus("widowx") as bus:      # doctest: +SKIP
+        ...     drive = WidowX("widowx")
         ...     bus.faults.drop = 0.1
 
     Args:

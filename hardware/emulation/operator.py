@@ -35,6 +35,10 @@ class SimulatedOperator:
         if start.objects:
             self._cell.place({name: _row(pose) for name, pose in start.objects.items()})
 
+    def acknowledge(self, fault: str, reason: str) -> bool:
+        """Always: nobody is near a simulated arm."""
+        return True
+
     def truth(self) -> dict[str, Placement]:
         """Return what a measurement of success may know: true poses, by object, and the tool's as ``tcp``.
 

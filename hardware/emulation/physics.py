@@ -1,7 +1,8 @@
 """The process that runs a simulated arm in real time, and speaks to its drive, its operator and its cameras.
 
 One loop: at each tick of the plant's time step it takes what has come, lets the guard decide, steps, and reports. It
-sleeps until ticks that are due on the monotonic clock; after a stall it makes up for at most ``catch_up`` s at once.
+sleeps until ticks that are due on the monotonic clock; after a stall it makes up for at most ``catch_up`` s at once. If
+it is told to be patient, it also stands still while the torque that answers its last report is late.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -55,7 +57,7 @@ _SILENT_DRIVE = 0.5  # s without a word after which another drive may take over
 
 
 class DelayLine(Generic[T]):
-    """Messages on their way: what is put in comes out in order, once it is due."""
+    """Messages on their way: what is put in comes out in order, once it is due; times are those of the physics."""
 
     def __init__(self) -> None:
         self._queue: deque[tuple[float, T]] = deque()
@@ -67,7 +69,7 @@ class DelayLine(Generic[T]):
     def arrived(self, now: float) -> list[T]:
         """Take out what has arrived by ``now``."""
         items = []
-        while self._queue and self._queue[0][0] <= now:
+        while self._queue and self._queue[0][0] <= now + 1e-9:
             items.append(self._queue.popleft()[1])
         return items
 
@@ -112,6 +114,8 @@ class PhysicsServer:
         self._seq = 0
         self._pace = Pace(plant.timestep, settings.catch_up)
         self._garbled = self._unsent = 0
+        self._answers = False  # whether the driver answers states by torques
+        self._unanswered = False  # whether a state was sent since the last torque
         self._running = True
 
     def run(self) -> None:
@@ -123,18 +127,37 @@ class PhysicsServer:
             steps = self._pace.wait()
             now = time.monotonic()
             for left in range(steps - 1, -1, -1):
-                self.tick(now, report=left == 0)
+                self.tick(now, report=left == 0 or self._settings.patience > 0.0)
+                if self._settings.patience > 0.0:
+                    self._await_torque()
+                    now = time.monotonic()
 
     def tick(self, now: float, report: bool = True) -> None:
         """Do one step, at ``now``: take what has come, step, and report unless another step follows at once."""
         self._receive(now)
-        arrived = self._torques.arrived(now)
+        arrived = self._torques.arrived(self._time)
         self._plant.step(self._guard.act(arrived[-1] if arrived else None))
         self._seq += 1
         if self._seq % _SNAPSHOT_EVERY == 0:
             self._snapshots.put(self._seq, now, self._plant.snapshot().tobytes())
         if report:
             self._report(now)
+
+    def _await_torque(self) -> None:
+        """Stand still until the driver has answered what was just reported, unless it has long been silent."""
+        deadline = time.monotonic() + self._settings.patience
+        while self._answers and self._unanswered and self._running and self._drive is not None:
+            left = deadline - time.monotonic()
+            if left <= 0.0:
+                self._answers = False
+                return
+            select.select([self._socket], [], [], left)
+            self._receive(time.monotonic())
+
+    @property
+    def _time(self) -> float:
+        """Of the physics, s: what delays are measured in."""
+        return self._seq * self._plant.timestep
 
     def stop(self) -> None:
         """End :meth:`run` at the next tick; may be called by a signal handler."""
@@ -210,8 +233,9 @@ class PhysicsServer:
         if kind == Kind.TORQUE:
             torque = unpack_floats(body, self._plant.spec.dof)
             if not self._faults.drops("command", now) and not self._faults.frozen("command", now):
-                due = now + self._settings.command_delay + self._faults.delay("command", now)
+                due = self._time + self._settings.command_delay + self._faults.delay("command", now)
                 self._torques.put(torque, due)
+                self._answers, self._unanswered = True, False
         elif kind == Kind.GRIPPER:
             self._plant.aim_gripper(float(unpack_floats(body, 1)[0]))
         elif kind == Kind.RECOVER:
@@ -234,14 +258,15 @@ class PhysicsServer:
             return
         if not (self._faults.frozen("state", now) and self._last is not None):
             self._last = self._measured(now)
-        self._states.put(self._last, now + self._settings.state_delay + self._faults.delay("state", now))
-        for datagram in self._states.arrived(now):
+        self._states.put(self._last, self._time + self._settings.state_delay + self._faults.delay("state", now))
+        for datagram in self._states.arrived(self._time):
             if self._faults.unplugged(now) or self._faults.drops("state", now):
                 continue
             if self._faults.garbles("state", now) and self._faults.coin():
                 datagram = self._faults.damage(datagram)
             try:
                 self._socket.sendto(datagram, self._drive)
+                self._unanswered = True
             except BlockingIOError:
                 self._unsent += 1  # it does not read fast enough, which is its own affair
             except OSError:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -261,9 +262,13 @@ def serve_arm(
     interfaces: Sequence[str] = (),
     state_rate: float = 100.0,
     names: Sequence[str] = (),
+    within: AbstractContextManager[object] | None = None,
     until: threading.Event | None = None,
 ) -> None:
     """Serve ``robot`` under ``name`` until SIGINT, SIGTERM or ``until``; it stays the caller's to close.
+
+    Making the node takes long, and holds up a control thread of this process that runs already: leave it to ``within``
+    to start one.
 
     Args:
         robot: to serve.
@@ -272,6 +277,7 @@ def serve_arm(
         interfaces: addresses of this machine to use besides loopback.
         state_rate: states published per second, Hz.
         names: of the joints and the gripper.
+        within: is entered once the node is made, and left before it is closed.
         until: ends it as well.
 
     Raises:
@@ -281,6 +287,7 @@ def serve_arm(
     with Session(node_name, domain=domain, interfaces=interfaces, shared_memory=False) as session:
         node = ArmNode(robot, name, session, state_rate=state_rate, names=names)
         try:
-            session.wait(until)
+            with within or nullcontext():
+                session.wait(until)
         finally:
             node.close()

@@ -45,8 +45,14 @@ class SafetyLimits:
 
     @staticmethod
     def of(spec: RobotSpec) -> SafetyLimits:
-        """The limits of an arm about which nothing else was said: its own work space."""
-        return SafetyLimits(spec.workspace_low, spec.workspace_high)
+        """The limits of an arm about which nothing else was said.
+
+        Its own work space; and forces that its impedance law cannot reach by itself, in all three axes at once.
+        """
+        most = 2.0 * spec.impedance.max_force, 2.0 * spec.impedance.max_torque
+        return SafetyLimits(
+            spec.workspace_low, spec.workspace_high, max_force=max(most[0], 40.0), max_torque=max(most[1], 10.0)
+        )
 
     def __post_init__(self) -> None:
         for each in fields(self):

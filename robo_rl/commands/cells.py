@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
-    from hardware.cell import Cell
+    from hardware.cell import Cell, SimulationEntry
     from hardware.processes import CellProcesses
     from hardware.ros.session import Session
     from hardware.world import CellWorld
-    from robo_rl.contracts import Operator, Task
+    from robo_rl.contracts import Operator, Robot, Task
+    from robo_rl.contracts.plant import PlantSettings
 
 _RECORD = "running.json"
 
@@ -63,6 +64,10 @@ class TerminalOperator:
         print("put the objects there, then press return (s and return: stop)", file=sys.stderr)
         if sys.stdin.readline().strip().lower().startswith("s"):
             raise UserError("stopped by the operator")
+
+    def acknowledge(self, fault: str, reason: str) -> bool:
+        """Leave it to ``robo-rl cell recover``: whoever says so has looked at the arm."""
+        return False
 
 
 def runtime_folder(cell: Cell) -> Path:
@@ -131,9 +136,7 @@ def _simulate(
     cell: Cell, task: str | None, overrides: Mapping[str, Any] | None, stack: contextlib.ExitStack
 ) -> tuple[Cell, Path]:
     """Start the processes of a simulation and return the cell with the folder of theirs filled in."""
-    from hardware.cell import parse
-    from robo_rl.commands.physics import SimulatedCell, read_settings
-    from robo_rl.contracts.plant import PlantSettings
+    from robo_rl.commands.physics import SimulatedCell
 
     entry = cell.simulation
     assert entry is not None  # the caller has looked
@@ -141,12 +144,10 @@ def _simulate(
     if name is None:
         raise UserError(f"cell {cell.name!r}: simulation.task is missing; say which task's scene to simulate")
     arm = next(arm for arm in cell.arms.values() if arm.driver == "simulated")
-    plant = entry.plant
-    settings = read_settings(plant) if isinstance(plant, str) else parse(PlantSettings, plant, "simulation.plant")
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
     simulated = stack.enter_context(
-        SimulatedCell(name, arm.robot, settings=settings, overrides=overrides, cameras=drawn, fps=entry.fps)
+        SimulatedCell(name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps)
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
@@ -165,6 +166,21 @@ def _simulate(
         simulation=dataclasses.replace(entry, task=name),
     )
     return resolved, simulated.folder
+
+
+def plant_of(simulation: SimulationEntry) -> PlantSettings:
+    """The plant that a cell file describes.
+
+    Raises:
+        UserError: if the preset or a field is unknown, or a value is wrong.
+    """
+    from hardware.cell import parse
+    from robo_rl.commands.physics import read_settings
+    from robo_rl.contracts.plant import PlantSettings
+
+    said = {"preset": simulation.plant} if isinstance(simulation.plant, str) else dict(simulation.plant)
+    preset = dataclasses.asdict(read_settings(str(said.pop("preset", "ideal"))))
+    return parse(PlantSettings, {**preset, **said}, "simulation.plant")
 
 
 def _scene_cameras(task: str, robot: str) -> list[str]:
@@ -200,6 +216,7 @@ def make_cell_world(
     """
     import numpy as np
 
+    from hardware.emulation.delayed import DelayedRobot
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.world import CellWorld
@@ -225,9 +242,12 @@ def make_cell_world(
     fixtures = {each: (np.array(entry.pos), _rotation(geometry, entry.rpy)) for each, entry in up.cell.fixtures.items()}
     operator: Any = up.operator()
     tracker = getattr(operator, "truth", None)
+    delay = up.cell.simulation.delay if up.cell.simulation is not None else 0.0
+    reached: Robot = DelayedRobot(robot, command_delay=delay) if delay else robot
     return CellWorld(
-        robot, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker, should_stop=should_stop
-    )
+        reached, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker,
+        max_age=up.cell.ros.max_age, should_stop=should_stop,
+    )  # fmt: skip
 
 
 def _rotation(geometry: Any, rpy: tuple[float, float, float]) -> Any:

@@ -244,3 +244,7 @@ class Operator(Protocol):
             UserError: if it cannot be done, or the person gives up.
         """
         ...
+
+    def acknowledge(self, fault: str, reason: str) -> bool:
+        """Say whether a latched fault is to be acknowledged now; False leaves it to whoever stands by the arm."""
+        ...

@@ -48,8 +48,14 @@ class PlantSettings:
     """Standard deviation of measured joint velocities, rad/s."""
     joint_torque_noise: float = 0.0
     """Standard deviation of measured external joint torques, N·m."""
+    joint_torque_lag: float = 0.0
+    """Time constant of the estimate of external joint torques, s: arms give it low-pass filtered, and an impact of a
+    millisecond shows as what it does to the momentum of the arm."""
     guard: float = 0.02
     """Time without a torque after which the arm brakes by itself, s of its physics."""
+    patience: float = 0.0
+    """Time for which the physics stands still when a torque is late, s: on a computer that other work shares, a stall
+    of the driver is then no fault of the arm. 0: physics goes on in real time whatever comes, as an arm would."""
     catch_up: float = 0.01
     """Physics that is made up for at once after a stall, s; what is beyond is lost, and counted."""
     realtime: bool = True
@@ -67,7 +73,7 @@ class PlantSettings:
         for name in ("armature_scale", "mass_scale", "contact_friction", "guard", "catch_up"):
             if getattr(self, name) == 0:
                 raise UserError(f"plant.{name} is 0; it must be above 0")
-        for name in ("state_delay", "command_delay"):
+        for name in ("state_delay", "command_delay", "patience"):
             if getattr(self, name) > 1.0:
                 raise UserError(f"plant.{name} is {getattr(self, name)} s; give at most 1 s")
 
@@ -84,6 +90,7 @@ DIFFERENT = PlantSettings(
     joint_pos_noise=2e-5,
     joint_vel_noise=2e-3,
     joint_torque_noise=0.1,
+    joint_torque_lag=0.01,
 )
 """An arm that is not the one of the data sheet: what transfer is tried on."""
 

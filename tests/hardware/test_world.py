@@ -133,6 +133,40 @@ def test_a_fault_ends_the_episode_and_nothing_goes_on_before_it_is_acknowledged(
     assert not bool(env.step(action).done[0])
 
 
+class StandIn:
+    """An operator who arranges nothing and acknowledges what they are ``willing`` to."""
+
+    def __init__(self, willing):
+        self.willing, self.asked = willing, []
+
+    def arrange(self, start):
+        pass
+
+    def acknowledge(self, fault, reason):
+        self.asked.append((fault, reason))
+        return self.willing
+
+
+def test_an_operator_may_acknowledge_a_fault(arm):
+    operator = StandIn(willing=True)
+    world = CellWorld(arm, {}, TASK.scene(), max_age=2.0, operator=operator)
+    _, reading = begin(world)
+    arm.stop("pressed")
+    assert bool(world.step(hold(reading))["interrupted"][0])
+    assert operator.asked == [("stopped", "pressed")]
+    assert arm.status().fault == ""
+
+
+def test_an_operator_who_leaves_it_to_a_person_recovers_nothing(arm):
+    operator, stop = StandIn(willing=False), threading.Event()
+    world = CellWorld(arm, {}, TASK.scene(), max_age=2.0, operator=operator, should_stop=stop.is_set)
+    _, reading = begin(world)
+    arm.stop("pressed")
+    threading.Timer(0.3, stop.set).start()
+    assert bool(world.step(hold(reading))["interrupted"][0])
+    assert arm.status().fault == "stopped"
+
+
 def test_a_stop_is_heard_while_a_fault_is_waited_for(arm):
     stop = threading.Event()
     world = CellWorld(arm, {}, TASK.scene(), max_age=2.0, should_stop=stop.is_set)

@@ -241,6 +241,32 @@ def test_dropped_commands_trip_the_guard_and_delayed_ones_come_late(bench):
     assert bench.state().error
 
 
+@pytest.mark.parametrize("bench", [PlantSettings(patience=2.0, realtime=False, state_delay=0.002)], indirect=True)
+def test_patient_physics_stands_still_while_a_torque_is_late_but_not_for_ever(bench):
+    steps = bench.plant.applied
+    serving = threading.Thread(target=bench.server.run)
+    serving.start()
+    try:
+        for _ in range(50):
+            bench.drive.read()
+            bench.drive.write_torque(PUSH)
+        bench.drive.read()
+        time.sleep(0.1)
+        before = len(steps)
+        time.sleep(0.3)
+        assert len(steps) == before
+        bench.drive.write_torque(PUSH)
+        bench.drive.read()
+        assert len(steps) > before
+        before, deadline = len(steps), time.monotonic() + 20.0
+        while len(steps) < before + 50 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(steps) >= before + 50
+    finally:
+        bench.server.stop()
+        serving.join()
+
+
 def test_objects_are_placed_and_the_truth_is_told(bench):
     pose = np.array([0.5, 0.1, 0.02]), np.eye(3)
     bench.serving(lambda: bench.client.place({"cube": pose}))
