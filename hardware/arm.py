@@ -107,6 +107,7 @@ class Arm:
         self._anew = True
         self._progress, self._stuck = 0.0, 0.0
         self._written_fault = ""
+        self._raised = ""  # by the drive, last
         self._invalid = 0
         self._figures = LoopFigures(drive.rate)
 
@@ -248,11 +249,14 @@ class Arm:
                     return
             try:
                 self._cycle()
-            except Stale:
-                self._supervisor.watch_age(time.monotonic())
+            except Stale as error:
+                self._supervisor.watch_age(time.monotonic(), str(error))
             except Exception as error:
-                _log.exception("%s: the control loop raised an error", self.spec.name)
-                self._supervisor.latch("control", f"{type(error).__name__}: {error}")
+                said = f"{type(error).__name__}: {error}"
+                if said != self._raised:  # the same one may come in every cycle
+                    _log.exception("%s: the control loop raised an error", self.spec.name)
+                self._raised = said
+                self._supervisor.latch("control", said)
                 time.sleep(_RETRY)
             self._log_fault()
 

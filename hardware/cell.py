@@ -21,6 +21,7 @@ from robo_rl.robots import robot as find_robot
 
 ArmDriver = Literal["pylibfranka", "franky", "widowx250s", "trossen", "simulated"]
 CameraDriver = Literal["realsense", "webcam", "video_file", "simulated"]
+StopDriver = Literal["evdev", "gpio"]
 
 SHIPPED = Path(__file__).with_name("cells")
 """Folder of the cell files that go by their name."""
@@ -63,6 +64,19 @@ class CameraEntry:
         for name in ("width", "height"):
             if not 8 <= getattr(self, name) <= 4096:
                 raise UserError(f"{name} is {getattr(self, name)}; give 8 to 4096 pixels")
+
+
+@dataclass(frozen=True)
+class StopEntry:
+    """Something that a person stops every arm of the cell with; see :mod:`hardware.inputs.emergency_stop`.
+
+    Attributes:
+        driver: ``evdev``, a button or foot switch on USB, or ``gpio``, a line of a board.
+        settings: of the driver, see its class.
+    """
+
+    driver: StopDriver
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ class Cell:
         name: for people, and of what is kept about it.
         arms: by name.
         cameras: by the name that tasks know them by.
+        emergency_stops: buttons that stop every arm, by name.
         fixtures: calibrated poses, by name.
         ros: how its nodes are reached.
         simulation: of a simulated cell; None for a real one.
@@ -148,6 +163,7 @@ class Cell:
     name: str
     arms: Mapping[str, ArmEntry]
     cameras: Mapping[str, CameraEntry] = field(default_factory=dict)
+    emergency_stops: Mapping[str, StopEntry] = field(default_factory=dict)
     fixtures: Mapping[str, FixtureEntry] = field(default_factory=dict)
     ros: RosEntry = field(default_factory=RosEntry)
     simulation: SimulationEntry | None = None
@@ -166,9 +182,10 @@ class Cell:
             raise UserError(f"simulation is missing, but the driver of {simulated[0]} is 'simulated'; add the section")
         if self.simulation is not None and sum(entry.driver == "simulated" for entry in self.arms.values()) != 1:
             raise UserError("simulation: exactly one arm of a simulated cell has the driver 'simulated'")
-        both = sorted(set(self.arms) & set(self.cameras))
-        if both:
-            raise UserError(f"{both[0]!r} names an arm and a camera; give them different names")
+        names = [*self.arms, *self.cameras, *self.emergency_stops]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"{name!r} names two devices of the cell; give them different names")
 
     def arm(self, name: str | None = None) -> str:
         """Return the name of an arm: ``name`` if it is one, the only one if None.

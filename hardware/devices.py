@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware.arm import Arm
 from hardware.arms.drive import Drive
@@ -11,6 +11,9 @@ from hardware.cell import ArmEntry, CameraEntry, Cell, parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Camera, RobotSpec
 from robo_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from hardware.inputs.emergency_stop import StopInput
 
 
 def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
@@ -34,6 +37,20 @@ def open_camera(cell: Cell, name: str) -> Camera:
     """
     entry = cell.cameras[name]
     return _CAMERAS[entry.driver](entry, name, f"cameras.{name}.settings")
+
+
+def make_stop_input(cell: Cell, name: str) -> StopInput:
+    """Return what an emergency stop of a cell is pressed by; it is not open yet.
+
+    Raises:
+        UserError: if a setting does not fit.
+    """
+    from hardware.inputs.emergency_stop import EvdevInput, GpioInput
+
+    entry = cell.emergency_stops[name]
+    kind = {"evdev": EvdevInput, "gpio": GpioInput}[entry.driver]
+    source: StopInput = _call(kind, entry.settings, f"emergency_stops.{name}.settings")
+    return source
 
 
 def _pylibfranka(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class CellProcesses:
-    """One process per arm and camera of a cell.
+    """One process per arm, camera and emergency stop of a cell.
 
     A node that dies is started anew. An arm whose node has died begins in the latched fault ``stopped``: nobody moves
     it before a person has said so.
@@ -41,7 +41,7 @@ class CellProcesses:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._deaths: dict[str, list[float]] = {}
-        self._running = {name: self._start(name) for name in (*cell.arms, *cell.cameras)}
+        self._running = {name: self._start(name) for name in (*cell.arms, *cell.cameras, *cell.emergency_stops)}
         self._arms = set(cell.arms)
         self._watcher = threading.Thread(target=self._watch, name="cell-watch", daemon=True)
         self._watcher.start()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hardware.arm import Arm
 from hardware.cell import load_cell
-from hardware.devices import make_arm, open_camera
+from hardware.devices import make_arm, make_stop_input, open_camera
 from hardware.realtime import prioritise
 from robo_rl.errors import UserError, unknown_name
 
@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Serve a device and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hardware.serve", description="Serve one device of a cell.")
     parser.add_argument("cell", help="cell file, or name of one that is shipped")
-    parser.add_argument("device", help="name of an arm or a camera in it")
+    parser.add_argument("device", help="name of an arm, a camera or an emergency stop in it")
     parser.add_argument("--fault-folder", type=Path, help="where the last seconds before a fault are written")
     parser.add_argument("--latched", default="", metavar="WHY", help="begin in the fault 'stopped', for this reason")
     given = parser.parse_args(args)
@@ -46,7 +46,7 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
     Raises:
         UserError: if the cell file, or the device, cannot be used.
     """
-    from hardware.ros import serve_arm, serve_camera
+    from hardware.ros import serve_arm, serve_camera, serve_emergency_stop
     from hardware.ros.session import require_ros
 
     require_ros()
@@ -65,8 +65,13 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
             serve_camera(camera, device, domain=ros.domain, interfaces=ros.interfaces)
         finally:
             camera.close()
+    elif device in cell.emergency_stops:
+        serve_emergency_stop(
+            make_stop_input(cell, device), device, {name: cell.spec_of(name) for name in cell.arms},
+            domain=ros.domain, interfaces=ros.interfaces,
+        )  # fmt: skip
     else:
-        raise unknown_name("device", device, [*cell.arms, *cell.cameras])
+        raise unknown_name("device", device, [*cell.arms, *cell.cameras, *cell.emergency_stops])
 
 
 @contextlib.contextmanager

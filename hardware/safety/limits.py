@@ -23,8 +23,9 @@ class SafetyLimits:
         max_rotation_acceleration: of the target orientation, rad/s².
         joint_margin: distance kept from every joint limit, rad.
         joint_speed: share of every joint's speed limit that may be used, in (0, 1].
-        max_force: force on the tool beyond which the fault ``contact_force`` is latched, N.
-        max_torque: torque on the tool beyond which the fault ``contact_torque`` is latched, N·m.
+        max_force: force on the tool beyond which the fault ``contact_force`` is latched, N; if it lasts. An impact
+            may have twice that.
+        max_torque: the same for the torque on the tool and ``contact_torque``, N·m.
         max_state_age: age of the newest measurement beyond which the fault ``stale_state`` is latched, s.
         recoveries: faults of the device itself that are recovered automatically before a person is asked, per hour.
     """

@@ -7,8 +7,10 @@ fault                     latched when                                          
 ``stale_state``           the newest measurement is older than `max_state_age`   a person
 ``frozen_state``          an arm that is pulled has measured the very same       a person
                           numbers for 50 ms under new stamps
-``contact_force``         the force on the tool exceeds `max_force`              a person
-``contact_torque``        the torque on the tool exceeds `max_torque`            a person
+``contact_force``         the force on the tool exceeds `max_force`, or twice    a person
+                          that for an instant
+``contact_torque``        the torque on the tool exceeds `max_torque`, or twice  a person
+                          that for an instant
 ``joint_limit``           a joint is measured beyond its range                   a person
 ``joint_speed``           a joint is measured faster than its limit              a person
 ``blocked``               a joint move makes no way                              a person
@@ -38,7 +40,8 @@ DEVICE = "device"
 STOPPED = "stopped"
 """The fault of :meth:`Supervisor.stop`."""
 
-_SMOOTHING = 0.005  # time constant of the wrench that is held against its limits, s
+_SMOOTHING = np.array([[0.05], [0.005]])  # time constants of the wrench that lasts, and of that of an instant, s
+_LIMITS = (1.0, 2.0)  # times what may last: ISO/TS 15066 allows a transient contact twice a quasi-static one's force
 _FROZEN = 0.05  # s
 _RANGE_SLACK = 0.01  # rad beyond the range of a joint that an encoder's offset may account for
 _PAUSE = 0.3  # before the device is asked to recover by itself, s
@@ -59,7 +62,7 @@ class Supervisor:
         self._lock = threading.Lock()
         self._latched: dict[str, str] = {}
         self._present: dict[str, str] = {}
-        self._wrench = np.zeros(6)
+        self._wrench = np.zeros((2, 6))  # of either time constant
         self._newest = -math.inf
         self._same_since = -math.inf
         self._same: tuple[bytes, bytes] = (b"", b"")
@@ -98,13 +101,15 @@ class Supervisor:
         if dt > 0.0:
             self._newest = stamp
             if math.isfinite(wrench.sum()):
-                self._wrench = self._wrench + min(dt / _SMOOTHING, 1.0) * (wrench - self._wrench)
-        w = self._wrench
-        force, torque = math.sqrt(w[:3] @ w[:3]), math.sqrt(w[3:] @ w[3:])
-        if force > self._limits.max_force:
-            present["contact_force"] = f"{force:.1f} N on the tool, {self._limits.max_force:g} are allowed"
-        if torque > self._limits.max_torque:
-            present["contact_torque"] = f"{torque:.1f} N·m on the tool, {self._limits.max_torque:g} are allowed"
+                self._wrench = self._wrench + np.minimum(dt / _SMOOTHING, 1.0) * (wrench - self._wrench)
+        for w, share, how in zip(self._wrench, _LIMITS, ("", " for an instant"), strict=True):
+            force, torque = math.sqrt(w[:3] @ w[:3]), math.sqrt(w[3:] @ w[3:])
+            if force > share * self._limits.max_force:
+                most = share * self._limits.max_force
+                present["contact_force"] = f"{force:.1f} N on the tool, {most:g} are allowed{how}"
+            if torque > share * self._limits.max_torque:
+                most = share * self._limits.max_torque
+                present["contact_torque"] = f"{torque:.1f} N·m on the tool, {most:g} are allowed{how}"
         if (joint_pos < self._low).any() or (joint_pos > self._high).any():
             beyond = np.maximum(self._low - joint_pos, joint_pos - self._high)
             worst = int(beyond.argmax())

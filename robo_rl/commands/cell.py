@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from robo_rl.commands.arguments import parse
-from robo_rl.errors import Stale, UserError, unknown_name
+from robo_rl.errors import Faulted, Stale, UserError, unknown_name
 
 if TYPE_CHECKING:
     from hardware.cell import Cell
@@ -78,6 +79,7 @@ def main(args: Sequence[str]) -> int:
 
 def _up(args: list[str]) -> int:
     from hardware.cell import load_cell
+    from hardware.inputs.emergency_stop import EmergencyStop, KeyInput
     from hardware.ros.session import Session
     from robo_rl.commands.cells import find_running, running
     from robo_rl.training.interrupts import Interrupts
@@ -90,9 +92,13 @@ def _up(args: list[str]) -> int:
         Interrupts() as interrupts,
         running(cell, arguments.task) as up,
         Session("cell_up", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
+        contextlib.ExitStack() as stack,
     ):
         robots, cameras = _clients(up.cell, session)
         print(f"cell {cell.name}: domain {cell.ros.domain}, logs in {up.folder}", file=sys.stderr)
+        key = stack.enter_context(EmergencyStop(KeyInput(), list(robots.values()))) if sys.stdin.isatty() else None
+        if key is not None:
+            print("space or Escape stops the arms", file=sys.stderr)
         began = time.monotonic()
         told: dict[str, str] = {}
         while not interrupts.requested:
@@ -103,6 +109,9 @@ def _up(args: list[str]) -> int:
                 if said.split(" ")[0] != told.get(name, "").split(" ")[0]:
                     print(f"{name}: {said}", file=sys.stderr)
                     told[name] = said
+            if key is not None and key.pressed:  # latched by the arms themselves from here on
+                with contextlib.suppress(Faulted):
+                    key.reset()
             time.sleep(0.2)
         health = {name: _health(client) for name, client in {**robots, **cameras}.items()}
         summary = {"cell": cell.name, "seconds": round(time.monotonic() - began, 1), "health": health}
@@ -148,7 +157,13 @@ def _stop(args: list[str]) -> int:
 
 
 def _recover(args: list[str]) -> int:
-    return _for_each_arm(args, "recover", lambda robot: robot.recover(), "holding")
+    from hardware.ros import reset_emergency_stop
+
+    def release(cell: Cell, session: Session) -> None:
+        for name in cell.emergency_stops:
+            reset_emergency_stop(name, session)
+
+    return _for_each_arm(args, "recover", lambda robot: robot.recover(), "holding", before=release)
 
 
 def _list(args: list[str]) -> int:
@@ -170,7 +185,13 @@ class ListArguments:
     """Nothing to choose."""
 
 
-def _for_each_arm(args: list[str], word: str, act: Callable[[RosRobot], None], mode: str) -> int:
+def _for_each_arm(
+    args: list[str],
+    word: str,
+    act: Callable[[RosRobot], None],
+    mode: str,
+    before: Callable[[Cell, Session], None] = lambda cell, session: None,
+) -> int:
     from hardware.cell import load_cell
     from hardware.ros.session import Session
     from robo_rl.commands.cells import find_running
@@ -183,6 +204,7 @@ def _for_each_arm(args: list[str], word: str, act: Callable[[RosRobot], None], m
     with Session(f"cell_{word}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session:
         robots, _ = _clients(up.cell, session, cameras=False)
         _wait_ready(robots, up)
+        before(up.cell, session)
         for robot in robots.values():
             act(robot)
         deadline = time.monotonic() + 2.0

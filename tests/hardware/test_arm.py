@@ -66,8 +66,8 @@ FAULTS = {
     "delayed": ({"delay": 1.5}, "stale_state"),
     "not finite": ({"not_finite": True}, "stale_state"),
     "an exception": ({"exception": ConnectionError("cable pulled")}, "control"),
-    "pushed": ({"push": np.array([0.0, 60.0, 0.0, 0.0, 0.0, 0.0])}, "contact_force"),
-    "twisted": ({"push": np.array([0.0, 0.0, 0.0, 0.0, 0.0, 15.0])}, "contact_torque"),
+    "pushed": ({"push": np.array([0.0, 90.0, 0.0, 0.0, 0.0, 0.0])}, "contact_force"),
+    "twisted": ({"push": np.array([0.0, 0.0, 0.0, 0.0, 0.0, 30.0])}, "contact_torque"),
 }
 CLEAN: dict[str, Any] = {
     "silent": False, "frozen": False, "stuck": False, "delay": 0.0, "not_finite": False, "exception": None,

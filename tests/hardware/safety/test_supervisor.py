@@ -49,15 +49,15 @@ AT_THE_LIMIT = HOME.copy()
 AT_THE_LIMIT[3] = SPEC.links[3].joint_range[1]
 
 BAD = {
-    "contact_force": {"wrench": (0.0, 30.0, 30.0, 0.0, 0.0, 0.0)},
-    "contact_torque": {"wrench": (0.0, 0.0, 0.0, 0.0, 10.1, 0.0)},
+    "contact_force": {"wrench": (0.0, 44.0, 44.0, 0.0, 0.0, 0.0), "seconds": 0.4},
+    "contact_torque": {"wrench": (0.0, 0.0, 0.0, 0.0, 20.2, 0.0), "seconds": 0.4},
     "joint_limit": {"q": BEYOND},
     "joint_speed": {"dq": -2.2},
     "frozen_state": {"noise": 0.0, "seconds": 0.06},
 }
 ALLOWED = {
-    "contact_force": {"wrench": (0.0, 28.0, 28.0, 0.0, 0.0, 0.0)},
-    "contact_torque": {"wrench": (0.0, 0.0, 0.0, 0.0, 9.9, 0.0)},
+    "contact_force": {"wrench": (0.0, 42.0, 42.0, 0.0, 0.0, 0.0), "seconds": 2.0},
+    "contact_torque": {"wrench": (0.0, 0.0, 0.0, 0.0, 19.9, 0.0), "seconds": 2.0},
     "joint_limit": {"q": AT_THE_LIMIT},
     "joint_speed": {"dq": -2.1},
     "frozen_state": {"noise": 0.0, "seconds": 0.06, "pulled": False},
@@ -86,7 +86,14 @@ def test_what_is_still_allowed_latches_nothing(name):
 
 
 def test_a_spike_of_one_sample_is_no_contact():
-    assert Watched().show().show(0.001, wrench=(0.0, 0.0, 120.0, 0.0, 0.0, 0.0)).show().fault == ""
+    assert Watched().show().show(0.001, wrench=(0.0, 0.0, 240.0, 0.0, 0.0, 0.0)).show().fault == ""
+
+
+def test_an_impact_may_be_twice_as_strong_as_what_lasts():
+    assert Watched().show().show(0.02, wrench=(0.0, 0.0, 115.0, 0.0, 0.0, 0.0)).show().fault == ""
+    hit = Watched().show().show(0.02, wrench=(0.0, 0.0, 130.0, 0.0, 0.0, 0.0))
+    assert hit.fault == "contact_force"
+    assert "120 are allowed for an instant" in hit.supervisor.describe(hit.now)[1]
 
 
 def test_a_force_that_is_not_known_is_none():
@@ -174,7 +181,7 @@ def test_a_device_that_does_not_recover_is_tried_no_more_than_it_may_be():
 
 
 def test_another_fault_beside_the_device_waits_for_a_person():
-    watched = Watched().show(0.5, error="reflex", **BAD["contact_force"])
+    watched = Watched().show(error="reflex", **BAD["contact_force"])
     assert watched.needs_person
     assert not watched.supervisor.due(watched.now)
     watched.show(0.1, error="reflex")

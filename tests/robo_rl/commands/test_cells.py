@@ -6,10 +6,11 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hardware.cell import SimulationEntry, load_cell, save_cell
+from hardware.cell import SimulationEntry, StopEntry, load_cell, save_cell
 from robo_rl.commands.cells import plant_of
 from robo_rl.contracts.plant import DIFFERENT
 from robo_rl.errors import UserError
@@ -47,6 +48,15 @@ def cell(tmp_path):
     return str(file)
 
 
+def hear(process, words):
+    """Read what a process says until it says ``words``."""
+    said = ""
+    while words not in said:
+        line = process.stderr.readline()
+        assert line, f"it ended after saying: {said}"
+        said += line
+
+
 @pytest.mark.realtime
 def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
     pytest.importorskip("rclpy")
@@ -54,11 +64,7 @@ def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
     assert (code, "is not up" in err) == (2, True)
     up = terminal.start("cell", "up", cell, "--task", "reach")
     try:
-        said = ""
-        while "arm: holding" not in said:
-            line = up.stderr.readline()
-            assert line, said
-            said += line
+        hear(up, "arm: holding")
         code, _, err = terminal.run("cell", "up", cell)
         assert (code, "is up already" in err) == (2, True)
         code, out, err = terminal.run("cell", "stop", cell)
@@ -72,6 +78,33 @@ def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
         out, err = up.communicate(timeout=60)
     assert up.returncode == 0, err
     assert json.loads(out)["health"].keys() == {"arm"}
+
+
+@pytest.mark.realtime
+def test_a_button_stops_the_arms_until_it_is_released_and_the_fault_acknowledged(terminal, tmp_path, cell):
+    pytest.importorskip("rclpy")
+    line = tmp_path / "gpio17" / "value"
+    line.parent.mkdir()
+    line.write_text("0")
+    save_cell(replace(load_cell(cell), emergency_stops={"button": StopEntry("gpio", {"path": str(line)})}), Path(cell))
+    up = terminal.start("cell", "up", cell, "--task", "reach")
+    try:
+        hear(up, "arm: holding")
+        code, out, err = terminal.run("cell", "recover", cell)  # the button's node is there
+        assert code == 0, err
+        line.write_text("1")
+        hear(up, "arm: fault stopped")
+        code, _, err = terminal.run("cell", "recover", cell)
+        assert (code, "still pressed; release it first" in err) == (2, True)
+        line.write_text("0")
+        code, out, err = terminal.run("cell", "recover", cell)
+        assert code == 0, err
+        assert json.loads(out)["modes"] == {"arm": "holding"}
+        line.unlink()
+        hear(up, "arm: fault stopped")
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
 
 
 @pytest.mark.realtime
