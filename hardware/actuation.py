@@ -22,7 +22,7 @@ from controllers.single import (
     rotation_vector,
     tool_wrench,
 )
-from hardware.arms.drive import Control, Drive
+from hardware.arms.drive import Drive, JointDrive, PoseDrive, TorqueDrive
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Impedance
 
@@ -110,7 +110,7 @@ class Actuator(Protocol):
 class TorqueActuator:
     """Impedance law at the tool, joint springs in joint moves; both gravity compensated and soft at the start."""
 
-    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+    def __init__(self, drive: TorqueDrive, limits: SafetyLimits) -> None:
         spec = drive.spec
         self._drive = drive
         self._gains = spec.impedance
@@ -185,7 +185,7 @@ class JointActuator:
     as a whole no faster than the joints may be, and no further than their limits less the margin.
     """
 
-    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+    def __init__(self, drive: JointDrive, limits: SafetyLimits) -> None:
         spec = drive.spec
         self._drive = drive
         self._chain = SingleChain(spec)
@@ -233,11 +233,11 @@ class JointActuator:
 class PoseActuator:
     """The reference itself, for drives whose SDK holds the tool; joint moves become the poses along them."""
 
-    def __init__(self, drive: Drive, limits: SafetyLimits) -> None:
+    def __init__(self, drive: PoseDrive, limits: SafetyLimits) -> None:
         self._drive = drive
         self._chain = SingleChain(drive.spec)
         self._clip = drive.spec.impedance.clip, drive.spec.impedance.rotational_clip
-        self._joints = JointActuator(drive, limits) if "joints" in drive.controls else None
+        self._joints = JointActuator(drive, limits) if isinstance(drive, JointDrive) else None
         self._last: tuple[np.ndarray, np.ndarray] | None = None
         self.written = np.zeros(drive.spec.dof)
         self.pulled = False
@@ -280,15 +280,13 @@ class PoseActuator:
 
 def actuator(drive: Drive, limits: SafetyLimits) -> Actuator:
     """The best way to drive ``drive``: by torques, else by poses, else by joints."""
-    kinds: dict[Control, type[TorqueActuator] | type[PoseActuator] | type[JointActuator]] = {
-        "torque": TorqueActuator,
-        "pose": PoseActuator,
-        "joints": JointActuator,
-    }
-    for control, kind in kinds.items():
-        if control in drive.controls:
-            return kind(drive, limits)
-    raise ValueError(f"a drive has to be driven by one of {', '.join(kinds)}, not by {sorted(drive.controls)}")
+    if isinstance(drive, TorqueDrive):
+        return TorqueActuator(drive, limits)
+    if isinstance(drive, PoseDrive):
+        return PoseActuator(drive, limits)
+    if isinstance(drive, JointDrive):
+        return JointActuator(drive, limits)
+    raise TypeError(f"{type(drive).__name__} can be driven neither by torques nor by poses nor by joint positions")
 
 
 def external_wrench(jacobian: np.ndarray, inverse: np.ndarray, joint_torque: np.ndarray) -> np.ndarray:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from robo_rl.contracts import RobotSpec
-
-Control = Literal["torque", "pose", "joints"]
-"""How a drive can be driven: joint torques, poses of the tool that the SDK's impedance tracks, or joint positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,8 @@ class Delegated:
 class Drive(Protocol):
     """One arm with its gripper, driven from one thread.
 
+    It can be driven in one way at least: it is a :class:`TorqueDrive`, a :class:`PoseDrive` or a :class:`JointDrive`.
+
     Example:
         >>> drive.open()                                  # doctest: +SKIP
         >>> while True:                                   # doctest: +SKIP
@@ -63,13 +62,11 @@ class Drive(Protocol):
 
     Attributes:
         spec: the arm.
-        controls: what it can be driven by; ``write_*`` of anything else raises NotImplementedError.
         rate: cycles per second that :meth:`read` is paced at, Hz.
         delegated: limits that its own loop enforces.
     """
 
     spec: RobotSpec
-    controls: frozenset[Control]
     rate: float
     delegated: Delegated
 
@@ -89,18 +86,6 @@ class Drive(Protocol):
         """
         ...
 
-    def write_torque(self, torque: np.ndarray) -> None:
-        """Apply joint torques (n,) N·m until the next cycle, on top of what the arm itself compensates."""
-        ...
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Track a pose of the tool centre point, (3,) m and (3, 3), with the SDK's impedance."""
-        ...
-
-    def write_joints(self, joint_pos: np.ndarray) -> None:
-        """Track joint positions (n,) rad, as stiff as the device does."""
-        ...
-
     def write_gripper(self, width: float) -> None:
         """Open or close the fingers to ``width`` m; returns at once."""
         ...
@@ -115,4 +100,31 @@ class Drive(Protocol):
 
     def close(self) -> None:
         """Leave the arm holding or braked by its own means, and disconnect. Once more is no error."""
+        ...
+
+
+@runtime_checkable
+class TorqueDrive(Drive, Protocol):
+    """A drive whose joints exert torques."""
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """Apply joint torques (n,) N·m until the next cycle, on top of what the arm itself compensates."""
+        ...
+
+
+@runtime_checkable
+class PoseDrive(Drive, Protocol):
+    """A drive whose SDK holds the tool by an impedance of its own."""
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """Track a pose of the tool centre point, (3,) m and (3, 3)."""
+        ...
+
+
+@runtime_checkable
+class JointDrive(Drive, Protocol):
+    """A drive that holds joint positions."""
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """Track joint positions (n,) rad, as stiff as the device does."""
         ...

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from hardware.emulation.wire import (
     MAX_DATAGRAM,
     PHYSICS,
@@ -47,7 +47,6 @@ class EmulatedDrive:
         garbled: datagrams that made no sense so far, and were ignored.
     """
 
-    controls: frozenset[Control] = frozenset({"torque"})
     rate = 1000.0
     delegated = Delegated()
 
@@ -114,14 +113,6 @@ class EmulatedDrive:
     def write_torque(self, torque: np.ndarray) -> None:
         """Apply joint torques (n,) N·m, on top of gravity compensation; without news for 20 ms the arm brakes."""
         self._send(pack_floats(Kind.TORQUE, torque))
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Not what this arm can be driven by."""
-        raise NotImplementedError("the simulated arm is driven by torques")
-
-    def write_joints(self, joint_pos: np.ndarray) -> None:
-        """Not what this arm can be driven by."""
-        raise NotImplementedError("the simulated arm is driven by torques")
 
     def write_gripper(self, width: float) -> None:
         """Open or close the fingers to ``width`` m."""

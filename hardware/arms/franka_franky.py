@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from hardware.arms.franka import (
     PRIORITY,
     FrankaSettings,
@@ -49,12 +49,10 @@ class FrankyDrive(FrankaDrive):
 
     Attributes:
         spec: the arm.
-        controls: poses and joint positions.
         rate: of set-points and states, Hz; franky's own loop runs at 1 kHz.
         delegated: the margin of the joints, which franky keeps with a spring.
     """
 
-    controls: frozenset[Control] = frozenset({"pose", "joints"})
     delegated = Delegated(frozenset({"joint_margin"}), "franky's impedance tracker, at 1 kHz")
 
     def __init__(self, spec: RobotSpec, settings: FrankaSettings, limits: SafetyLimits, rate: float = 200.0) -> None:
@@ -64,7 +62,7 @@ class FrankyDrive(FrankaDrive):
         self.rate = rate
         self._limits = limits
         self._tracker: Any = None
-        self._tracking: Control = "pose"
+        self._tracking: Literal["pose", "joints"] = "pose"
         self._due = 0.0
         self._arm_time = -1  # ms, of the newest state
 
@@ -149,7 +147,7 @@ class FrankyDrive(FrankaDrive):
             lambda: sdk.JointImpedanceTracker(self._robot, stiffness=np.array(_JOINT_STIFFNESS), **self._guards()),
         )
 
-    def _start(self, tracking: Control, tracker: Any) -> None:
+    def _start(self, tracking: Literal["pose", "joints"], tracker: Any) -> None:
         """Begin to track; from one tracker to the other, franky ramps the torques."""
         try:
             with ordinary_scheduling():
@@ -232,10 +230,6 @@ class FrankyDrive(FrankaDrive):
         """Forget a connection that is gone."""
         self._lost = one_line(error)
         self._robot = self._tracker = None
-
-    def write_torque(self, torque: np.ndarray) -> None:
-        """Not of this drive."""
-        raise NotImplementedError("franky is driven by poses or joint positions; torques are for the drive pylibfranka")
 
     def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
         """Track a pose of the tool; nothing happens while the arm is in an error."""

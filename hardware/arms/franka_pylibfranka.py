@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from controllers.limits import limit_rate
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from hardware.arms.franka import (
     PRIORITY,
     FrankaSettings,
@@ -53,12 +53,10 @@ class PylibfrankaDrive(FrankaDrive):
 
     Attributes:
         spec: the arm.
-        controls: torques only.
         rate: 1 kHz.
         delegated: nothing; every limit is our own, but for the arm's reflexes.
     """
 
-    controls: frozenset[Control] = frozenset({"torque"})
     rate = 1000.0
     delegated = Delegated()
 
@@ -224,14 +222,6 @@ class PylibfrankaDrive(FrankaDrive):
         """Forget a connection that is gone."""
         self._lost = one_line(error) if error else ""
         self._control = self._model = self._robot = None
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Not of this drive."""
-        raise NotImplementedError("pylibfranka is driven by torques; poses are for the drive franky")
-
-    def write_joints(self, joint_pos: np.ndarray) -> None:
-        """Not of this drive."""
-        raise NotImplementedError("pylibfranka is driven by torques; joint positions are for the drive franky")
 
     def recover(self) -> None:
         """Clear a reflex, or connect anew, the hand too; then the arm holds by itself. See :meth:`Drive.recover`."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from robo_rl.errors import MissingExtra, Stale, UserError
 from robo_rl.robots.widowx_ai import WIDOWX_AI
 
@@ -44,7 +44,6 @@ class WidowXAI:
     """
 
     spec = WIDOWX_AI
-    controls: frozenset[Control] = frozenset({"joints"})
     delegated = Delegated()
 
     def __init__(self, address: str, *, rate: float = 200.0, end_effector: EndEffector = "follower") -> None:
@@ -121,14 +120,6 @@ class WidowXAI:
         here = self._last.gripper_width if self._last else width
         self._command("set_gripper_position", width / 2, max(abs(width - here) / _GRIPPER_SPEED, _SHORTEST), False)
         self._opening = width
-
-    def write_torque(self, torque: np.ndarray) -> None:
-        """Not offered: the arm is driven by positions."""
-        raise NotImplementedError("a WidowX AI is driven by joint positions")
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Not offered: the arm is driven by positions."""
-        raise NotImplementedError("a WidowX AI is driven by joint positions")
 
     def recover(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`; connects anew, which clears the controller's error."""

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 
 from hardware.arms import dynamixel as dxl
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from hardware.arms.dynamixel import Bus, BusError, Item
 from hardware.arms.gravity import Gravity
 from hardware.arms.widowx_clock import ServoClock
@@ -92,7 +92,6 @@ class WidowX:
     """
 
     spec = WIDOWX250S
-    controls: frozenset[Control] = frozenset({"joints"})
     delegated = Delegated()
 
     def __init__(
@@ -187,14 +186,6 @@ class WidowX:
                 self._gripper_goal = goal
             except BusError:
                 self.lost += 1
-
-    def write_torque(self, torque: np.ndarray) -> None:
-        """Not offered: the XL430 has no current mode, and the others' friction is as large as useful torques."""
-        raise NotImplementedError("a WidowX 250s is driven by joint positions")
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Not offered by the servos."""
-        raise NotImplementedError("a WidowX 250s is driven by joint positions")
 
     def recover(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`; servos that shut down are restarted, and limp meanwhile."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from controllers.single import SingleChain, rotation_vector
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import Stale, UserError
 
@@ -69,37 +71,28 @@ class InjectedFaults:
     deaf: bool = False
 
 
-class InProcessDrive:
-    """A :class:`hardware.arms.drive.Drive` with no device behind it.
-
-    By torques it is a set of point masses on the links, its mass matrix that of the home posture, gravity compensated.
-    By poses or joints it is a servo that goes there as fast as its joints may. Walls push in every case.
-
-    Example:
-        >>> from robo_rl.robots.panda import PANDA
-        >>> drive = InProcessDrive(PANDA, "torque", walls=(Wall((0.0, 0.0, 1.0), 0.1),))
+class InProcessDrive(ABC):
+    """A :class:`hardware.arms.drive.Drive` with no device behind it; walls push at it.
 
     Attributes:
         faults: to inject.
-        torques: (n,) of the last write, N·m.
         recovered: how often the device was asked to recover.
     """
+
+    _guarded = False  # whether it brakes when nothing is written
 
     def __init__(
         self,
         spec: RobotSpec,
-        control: Control = "torque",
         *,
         rate: float = 1000.0,
         walls: tuple[Wall, ...] = (),
         joint_pos: np.ndarray | None = None,
     ) -> None:
         self.spec = spec
-        self.controls: frozenset[Control] = frozenset((control,))
         self.rate = rate
         self.delegated = Delegated()
         self.faults = InjectedFaults()
-        self.torques = np.zeros(spec.dof)
         self.recovered = 0
         self._walls = walls
         self._chain = SingleChain(spec)
@@ -112,7 +105,6 @@ class InProcessDrive:
         self._mobility = np.linalg.inv(_mass_matrix(spec))
         self._width = self._told_width = spec.gripper.max_width
         self._external = np.zeros(spec.dof)
-        self._target: tuple[np.ndarray, np.ndarray] | np.ndarray | None = None
         self._written = self._moved = self._due = 0.0
         self._open = False
         self._owner: int | None = None
@@ -169,21 +161,6 @@ class InProcessDrive:
         self._last = state
         return state
 
-    def write_torque(self, torque: np.ndarray) -> None:
-        """As in :class:`hardware.arms.drive.Drive`."""
-        self._check("torque", torque)
-        self.torques = np.array(torque)
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """As in :class:`hardware.arms.drive.Drive`."""
-        self._check("pose", pos, rot)
-        self._target = np.array(pos), np.array(rot)
-
-    def write_joints(self, joint_pos: np.ndarray) -> None:
-        """As in :class:`hardware.arms.drive.Drive`."""
-        self._check("joints", joint_pos)
-        self._target = np.array(joint_pos)
-
     def write_gripper(self, width: float) -> None:
         """As in :class:`hardware.arms.drive.Drive`."""
         self._told_width = min(max(width, self.spec.gripper.min_width), self.spec.gripper.max_width)
@@ -194,20 +171,25 @@ class InProcessDrive:
         if self.faults.error and not self.faults.recoverable:
             raise UserError(f"the in-process arm does not recover from {self.faults.error}")
         self.faults.error = ""
-        self._target = None
-        self.torques = np.zeros(self.spec.dof)
+        self._forget()
 
     def close(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`."""
         self._open = False
 
-    def _check(self, control: Control, *arrays: np.ndarray) -> None:
-        if control not in self.controls:
-            raise NotImplementedError(f"this drive is driven by {', '.join(self.controls)}, not by {control}")
+    @abstractmethod
+    def _forget(self) -> None:
+        """Do what was written last no longer."""
+
+    @abstractmethod
+    def _driven(self, dt: float, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        """Velocity (n,) of the joints after ``dt`` s, rad/s."""
+
+    def _check(self, what: str, *arrays: np.ndarray) -> None:
         if threading.get_ident() != self._owner:
             raise RuntimeError("a drive is driven from the thread that reads it")
         if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError(f"{control} is not finite")
+            raise ValueError(f"{what} is not finite")
         self._written = time.monotonic()
 
     def _pace(self) -> None:
@@ -219,9 +201,9 @@ class InProcessDrive:
             self._due = now  # a missed cycle is not made up for
 
     def _advance(self, now: float) -> None:
-        braked = "torque" in self.controls and now - self._written > _GUARD
+        braked = self._guarded and now - self._written > _GUARD
         # On a machine that stalls, the arm stalls with it: nobody could control one that ran on.
-        steps = min(max(int(np.ceil((now - self._moved) / _STEP)), 1), _MOST_STEPS["torque" in self.controls])
+        steps = min(max(int(np.ceil((now - self._moved) / _STEP)), 1), _MOST_STEPS[self._guarded])
         dt = min((now - self._moved) / steps, _STEP)
         for _ in range(steps):
             self._step(dt, braked or bool(self.faults.error))
@@ -241,28 +223,94 @@ class InProcessDrive:
         self._external = jacobian.T @ wrench
         if braked or self.faults.deaf:
             self._dq = np.zeros(self.spec.dof)
-        elif "torque" in self.controls:
-            # Friction implicitly, so that light joints stay stable.
-            dq = self._dq + dt * (self._mobility @ (self.torques + self._external - self._friction * self._dq))
-            self._dq = np.clip(dq, -2.0 * self._speed, 2.0 * self._speed)
-        elif self._target is not None:
-            self._dq = self._servo(pos, rot, jacobian)
+        else:
+            self._dq = self._driven(dt, pos, rot, jacobian)
         self._q = self._q + dt * self._dq
         beyond = (self._q < self._low) | (self._q > self._high)
         if beyond.any():
             self._q = np.clip(self._q, self._low, self._high)
             self._dq = np.where(beyond, 0.0, self._dq)
 
-    def _servo(self, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-        if isinstance(self._target, tuple):
-            error = np.concatenate((self._target[0] - pos, rotation_vector(self._target[1] @ rot.T)))
-            posture = 0.05 * (np.array(self.spec.home) - self._q)  # as an SDK's tracker pulls a redundant arm
-            inverse = np.linalg.inv(jacobian @ jacobian.T + 1e-4 * np.eye(6))
-            way = posture + jacobian.T @ (inverse @ (error - jacobian @ posture))
-        else:
-            way = np.asarray(self._target) - self._q
+
+class InProcessTorqueDrive(InProcessDrive):
+    """A set of point masses on the links, its mass matrix that of the home posture, gravity compensated.
+
+    Without news for 50 ms it brakes.
+
+    Example:
+        >>> from robo_rl.robots.panda import PANDA
+        >>> drive = InProcessTorqueDrive(PANDA, walls=(Wall((0.0, 0.0, 1.0), 0.1),))
+
+    Attributes:
+        torques: (n,) of the last write, N·m.
+    """
+
+    _guarded = True
+
+    def __init__(self, spec: RobotSpec, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.torques = np.zeros(spec.dof)
+
+    def write_torque(self, torque: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.TorqueDrive`."""
+        self._check("torque", torque)
+        self.torques = np.array(torque)
+
+    def _forget(self) -> None:
+        self.torques = np.zeros(self.spec.dof)
+
+    def _driven(self, dt: float, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        # Friction implicitly, so that light joints stay stable.
+        dq = self._dq + dt * (self._mobility @ (self.torques + self._external - self._friction * self._dq))
+        return np.clip(dq, -2.0 * self._speed, 2.0 * self._speed)
+
+
+class _InProcessServo(InProcessDrive):
+    """Goes where it is told as fast as its joints may."""
+
+    def __init__(self, spec: RobotSpec, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self._target: Any = None
+
+    def _forget(self) -> None:
+        self._target = None
+
+    @abstractmethod
+    def _way(self, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        """The way (n,) to the target, rad."""
+
+    def _driven(self, dt: float, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        if self._target is None:
+            return self._dq
         most = _SERVO_SPEED * self._speed
-        return np.clip(_SERVO * way, -most, most)
+        return np.clip(_SERVO * self._way(pos, rot, jacobian), -most, most)
+
+
+class InProcessPoseDrive(_InProcessServo):
+    """A servo of the tool's pose; see :class:`InProcessDrive`."""
+
+    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.PoseDrive`."""
+        self._check("pose", pos, rot)
+        self._target = np.array(pos), np.array(rot)
+
+    def _way(self, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        error = np.concatenate((self._target[0] - pos, rotation_vector(self._target[1] @ rot.T)))
+        posture = 0.05 * (np.array(self.spec.home) - self._q)  # as an SDK's tracker pulls a redundant arm
+        inverse = np.linalg.inv(jacobian @ jacobian.T + 1e-4 * np.eye(6))
+        return posture + jacobian.T @ (inverse @ (error - jacobian @ posture))
+
+
+class InProcessJointDrive(_InProcessServo):
+    """A servo of each joint; see :class:`InProcessDrive`."""
+
+    def write_joints(self, joint_pos: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.JointDrive`."""
+        self._check("joints", joint_pos)
+        self._target = np.array(joint_pos)
+
+    def _way(self, pos: np.ndarray, rot: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+        return self._target - self._q
 
 
 def _mass_matrix(spec: RobotSpec) -> np.ndarray:

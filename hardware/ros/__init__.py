@@ -15,8 +15,8 @@ __all__ = [
     "RosCamera",
     "RosRobot",
     "Session",
-    "serve_arm",
     "reset_emergency_stop",
+    "serve_arm",
     "serve_camera",
     "serve_emergency_stop",
 ]

@@ -23,12 +23,11 @@ import pytest
 
 from controllers.kinematics import Chain
 from hardware.arm import Arm
-from hardware.arms.drive import Control
 from hardware.arms.emulated import EmulatedDrive
 from hardware.arms.widowx import WidowX
 from hardware.emulation.client import CellClient
 from hardware.emulation.dynamixel_bus import widowx_bus
-from hardware.emulation.in_process import InProcessDrive
+from hardware.emulation.in_process import InProcessDrive, InProcessJointDrive, InProcessPoseDrive, InProcessTorqueDrive
 from hardware.realtime import prioritise
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
@@ -57,10 +56,10 @@ class Case:
     gripper: bool = True
 
 
-def in_process(name: str, control: Control, rate: float) -> Arm:
+def in_process(name: str, kind: type[InProcessDrive], rate: float) -> Arm:
     """An arm in this very process; a machine so busy that it stalls is no arm that has fallen silent."""
     spec = spec_of(name)
-    return Arm(InProcessDrive(spec, control, rate=rate), replace(SafetyLimits.of(spec), max_state_age=2.0))
+    return Arm(kind(spec, rate=rate), replace(SafetyLimits.of(spec), max_state_age=2.0))
 
 
 @contextmanager
@@ -93,12 +92,12 @@ SERVE = """
 import sys
 from dataclasses import replace
 from hardware.arm import Arm
-from hardware.emulation.in_process import InProcessDrive
+from hardware.emulation.in_process import InProcessJointDrive
 from hardware.ros import serve_arm
 from hardware.safety.limits import SafetyLimits
 from robo_rl.robots import robot
 spec = robot("widowx250s")
-with Arm(InProcessDrive(spec, "joints", rate=100.0), replace(SafetyLimits.of(spec), max_state_age=2.0)) as arm:
+with Arm(InProcessJointDrive(spec, rate=100.0), replace(SafetyLimits.of(spec), max_state_age=2.0)) as arm:
     serve_arm(arm, sys.argv[1], domain=int(sys.argv[2]))
 """
 
@@ -125,9 +124,9 @@ def over_ros() -> Iterator[Robot]:
 
 
 CASES = [
-    Case("in-process torque panda", lambda: in_process("panda", "torque", 1000.0)),
-    Case("in-process pose panda", lambda: in_process("panda", "pose", 200.0), joint_moves=False),
-    Case("in-process joints widowx250s", lambda: in_process("widowx250s", "joints", 100.0)),
+    Case("in-process torque panda", lambda: in_process("panda", InProcessTorqueDrive, 1000.0)),
+    Case("in-process pose panda", lambda: in_process("panda", InProcessPoseDrive, 200.0), joint_moves=False),
+    Case("in-process joints widowx250s", lambda: in_process("widowx250s", InProcessJointDrive, 100.0)),
     Case("simulated cell fr3", simulated_cell),
     # At a corner of its work space the estimate of the wrench is bad enough to latch contact_force.
     pytest.param(Case("widowx250s on an emulated bus", widowx250s), marks=pytest.mark.slow, id="widowx250s on a bus"),

@@ -18,7 +18,7 @@ import hardware.arm
 from controllers.force_bounds import static_bound
 from hardware.arm import Arm
 from hardware.arms.drive import DriveState
-from hardware.emulation.in_process import InProcessDrive, Wall
+from hardware.emulation.in_process import InProcessTorqueDrive, Wall
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import ToolCommand
 from robo_rl.errors import Faulted, Stale, UserError
@@ -75,7 +75,7 @@ CLEAN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def inject(drive: InProcessDrive, **what) -> None:
+def inject(drive: InProcessTorqueDrive, **what) -> None:
     for name, value in {**CLEAN, **what}.items():
         setattr(drive.faults, name, value)
 
@@ -83,7 +83,7 @@ def inject(drive: InProcessDrive, **what) -> None:
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_fault_is_latched_held_and_left_only_by_a_person(what, tmp_path):
     injected, name = FAULTS[what]
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, replace(LIMITS, max_state_age=1.0), fault_folder=tmp_path) as arm:
         pursue(arm, (0.0, 0.02, 0.0), 0.3)
         until(lambda: arm.status().counters["cycles"] > 30, "there is something to log")
@@ -118,7 +118,7 @@ def test_a_fault_is_latched_held_and_left_only_by_a_person(what, tmp_path):
 
 def test_without_a_cause_there_is_no_fault(tmp_path):
     """The control of every detector: an arm at work, pushed as hard as it may be."""
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT, fault_folder=tmp_path) as arm:
         inject(drive, push=np.array([0.0, 15.0, 10.0, 0.0, 1.0, 0.0]))
         for offset in ((0.0, 0.1, 0.0), (0.0, -0.1, 0.05), (0.0, 0.0, 0.0)):
@@ -129,7 +129,7 @@ def test_without_a_cause_there_is_no_fault(tmp_path):
 
 
 def test_measurements_that_stand_still_under_new_stamps_are_a_fault_of_an_arm_that_is_pulled():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT) as arm:
         inject(drive, stuck=True)
         time.sleep(0.5)
@@ -144,7 +144,7 @@ def test_measurements_that_stand_still_under_new_stamps_are_a_fault_of_an_arm_th
 
 
 def test_a_device_recovers_by_itself_and_begins_where_the_arm_is_then():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT) as arm:
         pursue(arm, (0.0, 0.05, 0.0), 0.3)
         inject(drive, error="joint reflex")
@@ -160,7 +160,7 @@ def test_a_device_recovers_by_itself_and_begins_where_the_arm_is_then():
 
 
 def test_a_device_that_does_not_recover_is_left_to_a_person():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, replace(PATIENT, recoveries=2)) as arm:
         inject(drive, error="brake", recoverable=False)
         until(lambda: arm.status().fault == "device" and arm.status().needs_acknowledgement, "it gives up")
@@ -175,7 +175,7 @@ def test_a_device_that_does_not_recover_is_left_to_a_person():
 
 
 def test_a_fault_that_comes_with_the_stop_button_waits_for_a_person():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT) as arm:
         thread = threading.Thread(target=arm.stop, args=("button",))
         thread.start()
@@ -190,7 +190,7 @@ def test_a_fault_that_comes_with_the_stop_button_waits_for_a_person():
 
 
 def test_a_stop_that_is_acknowledged_at_once_still_ends_what_was_pursued():
-    drive = InProcessDrive(SPEC, rate=100.0)
+    drive = InProcessTorqueDrive(SPEC, rate=100.0)
     with Arm(drive, PATIENT) as arm:
         arm.move_joints(HOME + 0.2, 0.04)
         until(lambda: arm.status().mode == "moving", "it sets out")
@@ -204,7 +204,7 @@ def test_a_stop_that_is_acknowledged_at_once_still_ends_what_was_pursued():
 
 
 def test_a_move_that_makes_no_way_is_a_fault():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT) as arm:
         drive.faults.deaf = True
         arm.move_joints(HOME + 0.2, 0.04)
@@ -220,7 +220,7 @@ WALL = Wall((0.0, 0.0, 1.0), 0.22)  # 2 cm below the tool at home
 
 
 def test_pressing_is_bounded_softly_and_no_fault():
-    drive = InProcessDrive(SPEC, walls=(WALL,), rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, walls=(WALL,), rate=500.0)
     most, _ = static_bound(SPEC.impedance)
     forces, reasons = [], set()
     with Arm(drive, PATIENT) as arm:
@@ -243,7 +243,7 @@ def press_ever_harder(arm: Arm) -> None:
 
 
 def test_pressing_beyond_the_limit_is_a_fault_that_lets_go():
-    drive = InProcessDrive(SPEC, walls=(WALL,), rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, walls=(WALL,), rate=500.0)
     with Arm(drive, replace(PATIENT, max_force=12.0)) as arm:
         with pytest.raises(Faulted, match="contact_force"):
             press_ever_harder(arm)
@@ -252,7 +252,7 @@ def test_pressing_beyond_the_limit_is_a_fault_that_lets_go():
         until(lambda: arm.status().mode == "holding", "it holds")
 
 
-class Recording(InProcessDrive):
+class Recording(InProcessTorqueDrive):
     """Keeps what is written, and when it was read before."""
 
     def __init__(self, *args, **more) -> None:
@@ -323,7 +323,7 @@ def test_joint_set_points_keep_to_ranges_and_speeds_whatever_is_commanded():
 
 
 def test_no_cycle_pursues_a_command_that_has_expired(tmp_path):
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     with Arm(drive, PATIENT, fault_folder=tmp_path) as arm:
         time.sleep(0.2)
         command(arm, (0.0, 0.2, 0.0), valid_for=0.3)
@@ -350,7 +350,7 @@ def test_the_gripper_is_told_only_what_is_new():
 
 def test_it_holds_at_the_measured_pose_not_at_the_one_that_was_commanded():
     """A tool that is held back lets go of what it pressed against once nobody commands it any more."""
-    drive = InProcessDrive(SPEC, walls=(WALL,), rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, walls=(WALL,), rate=500.0)
     with Arm(drive, PATIENT) as arm:
         pursue(arm, (0.0, 0.0, -0.018), 1.0)
         until(lambda: command(arm, (0.0, 0.0, -0.03)) or arm.state(5.0).tcp_force[2] > 8.0, "it presses")
@@ -359,7 +359,7 @@ def test_it_holds_at_the_measured_pose_not_at_the_one_that_was_commanded():
 
 
 def test_closing_brakes_a_moving_arm_first_and_closes_the_drive():
-    drive = InProcessDrive(SPEC, rate=500.0)
+    drive = InProcessTorqueDrive(SPEC, rate=500.0)
     arm = Arm(drive, PATIENT)
     arm.open()
     until(lambda: command(arm, (0.0, 0.2, 0.0)) or np.linalg.norm(arm._filter.linvel) > 0.05, "it moves")
@@ -375,19 +375,19 @@ def test_closing_brakes_a_moving_arm_first_and_closes_the_drive():
 
 
 def test_an_arm_that_cannot_be_reached_says_so_at_once(monkeypatch):
-    drive = InProcessDrive(SPEC)
+    drive = InProcessTorqueDrive(SPEC)
     monkeypatch.setattr(drive, "open", lambda: (_ for _ in ()).throw(UserError("no arm at 10.0.0.2; is it on?")))
     with pytest.raises(UserError, match=r"10\.0\.0\.2"):
         Arm(drive).open()
     monkeypatch.setattr(hardware.arm, "_FIRST_STATE", 0.3)
-    silent = InProcessDrive(SPEC, rate=200.0)
+    silent = InProcessTorqueDrive(SPEC, rate=200.0)
     silent.faults.silent = True
     with pytest.raises(Stale, match=r"no state within 0\.3 s"):
         Arm(silent).open()
 
 
 def test_before_it_is_open_there_is_no_state():
-    arm = Arm(InProcessDrive(SPEC))
+    arm = Arm(InProcessTorqueDrive(SPEC))
     with pytest.raises(Stale, match="open it first"):
         arm.state()
     with pytest.raises(Stale, match="open it first"):
@@ -396,7 +396,7 @@ def test_before_it_is_open_there_is_no_state():
 
 def test_a_path_to_the_log_that_cannot_be_written_does_no_harm(tmp_path):
     (tmp_path / "file").write_text("")
-    with Arm(InProcessDrive(SPEC, rate=500.0), PATIENT, fault_folder=tmp_path / "file") as arm:
+    with Arm(InProcessTorqueDrive(SPEC, rate=500.0), PATIENT, fault_folder=tmp_path / "file") as arm:
         arm.stop("now")
         until(lambda: arm.status().counters["fault_log_errors"] == 1.0, "it is counted")
         arm.recover()
@@ -404,7 +404,7 @@ def test_a_path_to_the_log_that_cannot_be_written_does_no_harm(tmp_path):
 
 
 def test_the_loop_counts_what_it_does():
-    with Arm(InProcessDrive(SPEC, rate=200.0), PATIENT) as arm:
+    with Arm(InProcessTorqueDrive(SPEC, rate=200.0), PATIENT) as arm:
         until(lambda: arm.status().counters["cycles"] > 30, "it runs")
         counters = arm.status().counters
         assert 0.0 < counters["rate_hz"] <= 230.0

@@ -13,7 +13,7 @@ import torch
 from envs.env import Env
 from envs.registry import make_task
 from hardware.arm import Arm
-from hardware.emulation.in_process import InProcessDrive
+from hardware.emulation.in_process import InProcessPoseDrive
 from hardware.safety.limits import SafetyLimits
 from hardware.world import CellWorld
 from robo_rl.contracts import Command, Task, World
@@ -27,7 +27,7 @@ TASK = make_task("reach", PANDA)
 
 @pytest.fixture
 def drive():
-    return InProcessDrive(PANDA, "pose", rate=200.0)
+    return InProcessPoseDrive(PANDA, rate=200.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hardware.arms.drive import Control, Delegated, DriveState
+from hardware.arms.drive import Delegated, DriveState
 from hardware.ros.clock import ArrivalClock
 from hardware.ros.messages import stamp_of
 from hardware.ros.session import Session
@@ -74,7 +74,6 @@ class TrajectoryDrive:
         if len(layout.joints) != spec.dof:
             raise UserError(f"{layout.title} names {len(layout.joints)} joints, but {spec.name} has {spec.dof}")
         self.spec = spec
-        self.controls: frozenset[Control] = frozenset(("joints",))
         self.rate = rate
         self.delegated = Delegated()
         self._layout = layout
@@ -141,14 +140,6 @@ class TrajectoryDrive:
             bias=np.zeros(self.spec.dof),
             gripper_width=width,
         )
-
-    def write_torque(self, torque: np.ndarray) -> None:
-        """Not by this controller."""
-        raise NotImplementedError(f"{self._layout.title} takes joint positions")
-
-    def write_pose(self, pos: np.ndarray, rot: np.ndarray) -> None:
-        """Not by this controller."""
-        raise NotImplementedError(f"{self._layout.title} takes joint positions")
 
     def write_joints(self, joint_pos: np.ndarray) -> None:
         """As in :class:`hardware.arms.drive.Drive`: to be there two cycles from now, and to stay."""

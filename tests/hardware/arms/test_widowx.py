@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from controllers.kinematics import Chain
 from hardware.arm import Arm
 from hardware.arms import dynamixel as dxl
-from hardware.arms.drive import Drive, DriveState
+from hardware.arms.drive import DriveState, JointDrive, PoseDrive, TorqueDrive
 from hardware.arms.gravity import Gravity
 from hardware.arms.serial_ports import connected_ports
 from hardware.arms.widowx import WidowX
@@ -197,12 +197,8 @@ def test_one_servo_that_restarts_is_outvoted_and_all_of_them_begin_anew():
 
 def test_it_is_a_drive_of_joints(link):
     drive = WidowX(link)
-    assert isinstance(drive, Drive)
-    assert drive.controls == {"joints"}
-    with pytest.raises(NotImplementedError):
-        drive.write_torque(np.zeros(6))
-    with pytest.raises(NotImplementedError):
-        drive.write_pose(np.zeros(3), np.eye(3))
+    assert isinstance(drive, JointDrive)
+    assert not isinstance(drive, TorqueDrive | PoseDrive)
 
 
 def test_opening_does_not_move_it(bus, drive):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from hardware.arms.drive import Drive
+from hardware.arms.drive import Drive, JointDrive, PoseDrive, TorqueDrive
 from hardware.ros import Session
 from hardware.ros.layouts.franka_ros2 import franka_ros2
 from hardware.ros.layouts.interbotix import interbotix
@@ -130,12 +130,10 @@ def test_the_gripper_moves_where_a_standard_message_moves_it(rig, eventually):
         assert drive.read().gripper_width == before
 
 
-def test_other_controls_are_refused(rig):
+def test_it_is_driven_by_joint_positions_alone(rig):
     _, drive = rig
-    with pytest.raises(NotImplementedError, match="joint positions"):
-        drive.write_torque(np.zeros(drive.spec.dof))
-    with pytest.raises(NotImplementedError, match="joint positions"):
-        drive.write_pose(np.zeros(3), np.eye(3))
+    assert isinstance(drive, JointDrive)
+    assert not isinstance(drive, TorqueDrive | PoseDrive)
 
 
 def test_a_driver_that_falls_silent_is_stale_and_found_again(rig, eventually):
