@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from hardware.safety.limits import SafetyLimits
+from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
 from robo_rl.contracts.robot import Vec3
 from robo_rl.errors import UserError, unknown_name
@@ -204,6 +206,16 @@ class Cell:
     def spec_of(self, name: str) -> RobotSpec:
         """The arm behind a name."""
         return find_robot(self.arms[name].robot)
+
+    def fixture_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Pose (3,) m and (3, 3) of each fixture; what a calibration has found goes before what ``fixtures`` says."""
+        turns = {
+            name: [geometry.exp(np.eye(3)[i] * each.rpy[i]) for i in range(3)] for name, each in self.fixtures.items()
+        }
+        poses = {name: (np.array(self.fixtures[name].pos), z @ y @ x) for name, (x, y, z) in turns.items()}
+        for name, found in self.calibration.get("fixtures", {}).items():
+            poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
+        return poses
 
     def limits_of(self, name: str) -> SafetyLimits:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""

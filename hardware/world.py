@@ -212,7 +212,9 @@ class CellWorld:
 
     def _fixture(self, name: str) -> Pose:
         if name not in self._calibrated:
-            raise UserError(f"fixtures.{name} is missing in the cell file; find it by `robo-rl cell calibrate fixture`")
+            raise UserError(
+                f"fixtures.{name} is missing in the cell file; find it by `robo-rl cell calibrate CELL fixture`"
+            )
         pos, rot = self._calibrated[name]
         return Pose(_row(pos), _row(rot))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from robo_rl.commands import calibrate
 from robo_rl.commands.arguments import parse
 from robo_rl.errors import Faulted, Stale, UserError, unknown_name
 
@@ -28,6 +29,7 @@ _PARTS = {
     "check": "walk through rates, latencies, drop-outs, limits and the emergency stop",
     "stop": "latch the stop of every arm: they hold until `cell recover`",
     "recover": "acknowledge the fault of every arm, so that it may move again",
+    "calibrate": "measure a fixture, a tool or a payload, and write it into the cell file",
     "list": "list the cells that go by a name",
 }
 
@@ -68,13 +70,21 @@ class CellArguments:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     if not args or args[0] in ("-h", "--help"):
-        lines = [f"  {name:<8} {what}" for name, what in _PARTS.items()]
+        lines = [f"  {name:<9} {what}" for name, what in _PARTS.items()]
         print("\n".join(["usage: robo-rl cell PART CELL ...", "", *lines]), file=sys.stdout if args else sys.stderr)
         return 0 if args else 2
     part, rest = args[0], list(args[1:])
     if part not in _PARTS:
         raise unknown_name("part of robo-rl cell", part, _PARTS)
-    return {"up": _up, "sim": _up, "check": _check, "stop": _stop, "recover": _recover, "list": _list}[part](rest)
+    return {
+        "up": _up,
+        "sim": _up,
+        "check": _check,
+        "stop": _stop,
+        "recover": _recover,
+        "list": _list,
+        "calibrate": calibrate.main,
+    }[part](rest)
 
 
 def _up(args: list[str]) -> int:

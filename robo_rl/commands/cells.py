@@ -214,13 +214,10 @@ def make_cell_world(
         Stale: if a node does not come up; says what it logged last.
         UserError: if the cell lacks what the task needs.
     """
-    import numpy as np
-
     from hardware.emulation.delayed import DelayedRobot
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.world import CellWorld
-    from robo_rl import geometry
     from robo_rl.errors import Stale
 
     name = up.cell.arm(arm)
@@ -239,19 +236,11 @@ def make_cell_world(
         except Stale as error:
             said = f"; it logged: {up.processes.said(each)}" if up.processes is not None else ""
             raise Stale(f"{error}{said}") from None
-    fixtures = {each: (np.array(entry.pos), _rotation(geometry, entry.rpy)) for each, entry in up.cell.fixtures.items()}
     operator: Any = up.operator()
     tracker = getattr(operator, "truth", None)
     delay = up.cell.simulation.delay if up.cell.simulation is not None else 0.0
     reached: Robot = DelayedRobot(robot, command_delay=delay) if delay else robot
     return CellWorld(
-        reached, clients, task.scene(), fixtures=fixtures, operator=operator, tracker=tracker,
+        reached, clients, task.scene(), fixtures=up.cell.fixture_poses(), operator=operator, tracker=tracker,
         max_age=up.cell.ros.max_age, should_stop=should_stop,
     )  # fmt: skip
-
-
-def _rotation(geometry: Any, rpy: tuple[float, float, float]) -> Any:
-    import numpy as np
-
-    turns = [geometry.exp(np.eye(3)[i] * angle) for i, angle in enumerate(rpy)]
-    return turns[2] @ turns[1] @ turns[0]

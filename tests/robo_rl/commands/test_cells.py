@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hardware.cell import SimulationEntry, StopEntry, load_cell, save_cell
+from controllers.kinematics import Chain
+from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry, load_cell, save_cell
+from robo_rl import geometry
 from robo_rl.commands.cells import plant_of
 from robo_rl.contracts.plant import DIFFERENT
 from robo_rl.errors import UserError
@@ -48,10 +54,17 @@ def cell(tmp_path):
     return str(file)
 
 
-def hear(process, words):
-    """Read what a process says until it says ``words``."""
+def with_plant(file, **plant):
+    """Give a simulated cell an arm like its data sheet but for ``plant``."""
+    cell = load_cell(file)
+    simulation = replace(cell.simulation, task="reach", plant={"patience": 0.2, **plant})
+    save_cell(replace(cell, simulation=simulation), Path(file))
+
+
+def hear(process, *words):
+    """Read what a process says until it has said all of ``words``."""
     said = ""
-    while words not in said:
+    while not all(each in said for each in words):
         line = process.stderr.readline()
         assert line, f"it ended after saying: {said}"
         said += line
@@ -78,6 +91,103 @@ def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
         out, err = up.communicate(timeout=60)
     assert up.returncode == 0, err
     assert json.loads(out)["health"].keys() == {"arm"}
+
+
+@pytest.fixture
+def two_arms(tmp_path):
+    """File of a cell with two WidowX on emulated buses, in processes of their own as other machines would be."""
+    pytest.importorskip("dynamixel_sdk")
+    buses = []
+    arms = {}
+    for side in ("left", "right"):
+        link = str(tmp_path / side)
+        command = [sys.executable, "-m", "hardware.emulation.dynamixel_bus", "--link", link]
+        buses.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        settings = {"address": link, "watchdog": 2.5, "patience": 0.25}
+        arms[side] = ArmEntry("widowx250s", "widowx250s", settings, {"max_state_age": 2.0})
+    for bus in buses:
+        assert "WidowX 250s at" in bus.stdout.readline()
+    file = tmp_path / "two.yaml"
+    name = f"two_{os.getpid()}"
+    save_cell(Cell(name, arms, ros=RosEntry(domain=100 + os.getpid() % 100, max_age=1.0)), file)
+    yield str(file)
+    for bus in buses:
+        bus.terminate()
+        bus.communicate(timeout=20)
+
+
+@pytest.mark.realtime
+def test_two_arms_share_a_cell(terminal, two_arms):
+    pytest.importorskip("rclpy")
+    up = terminal.start("cell", "up", two_arms)
+    try:
+        hear(up, "left: holding", "right: holding")
+        code, out, err = terminal.run("cell", "stop", two_arms)
+        assert code == 0, err
+        assert json.loads(out)["modes"] == {"left": "fault", "right": "fault"}
+        code, out, err = terminal.run("cell", "recover", two_arms)
+        assert code == 0, err
+        assert json.loads(out)["modes"] == {"left": "holding", "right": "holding"}
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+    with pytest.raises(UserError, match="several arms; choose one by --arm: left, right"):
+        load_cell(two_arms).arm()
+
+
+@pytest.mark.realtime
+def test_what_an_arm_carries_is_weighed_and_written_into_the_file(terminal, cell):
+    pytest.importorskip("rclpy")
+    with_plant(cell, payload_error=0.3)
+    code, out, err = terminal.run("cell", "calibrate", cell, "payload")
+    assert code == 0, err
+    assert json.loads(out)["mass"] == pytest.approx(0.3, abs=0.02)
+    written = load_cell(cell).calibration["arms"]["arm"]["payload"]
+    assert written["mass"] == pytest.approx(0.3, abs=0.02)
+    assert written["residual"]["joint_torque_Nm"] < 0.5
+
+
+@pytest.mark.realtime
+def test_a_fixture_is_found_by_touching_it(terminal, cell):
+    pytest.importorskip("rclpy")
+    from hardware.ros import RosRobot, Session
+
+    with_plant(cell)
+    loaded = load_cell(cell)
+    spec = loaded.spec_of("arm")
+    postures = [np.array(spec.home) + 0.1 * np.eye(7)[joint] for joint in (0, 1, 3)]
+    touched = np.array([Chain(spec).forward(posture)[0] for posture in postures])
+    turn = geometry.exp(np.array([0.1, -0.2, 0.3]))
+    points = (touched - [0.5, 0.1, 0.2]) @ turn
+    up = terminal.start("cell", "up", cell, "--task", "reach")
+    try:
+        hear(up, "arm: holding")
+        command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
+        command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
+        person = subprocess.Popen(
+            command, env=terminal.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        with Session("hand", domain=loaded.ros.domain) as session:
+            arm = RosRobot("arm", spec, session)
+            arm.wait_until_ready(60.0)
+            for posture in postures:
+                hear(person, "press return")
+                arm.move_joints(posture, 0.04)
+                while arm.status().mode == "moving":
+                    time.sleep(0.05)
+                time.sleep(1.0)
+                person.stdin.write("\n")
+                person.stdin.flush()
+        out, err = person.communicate(timeout=60)
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+    assert person.returncode == 0, err
+    assert json.loads(out)["residual"]["position_mm"] < 15.0  # an arm holds within a centimetre
+    pos, rot = load_cell(cell).fixture_poses()["hole"]
+    assert np.abs(pos - [0.5, 0.1, 0.2]).max() < 0.02
+    assert geometry.distance(rot, turn) < 0.1
 
 
 @pytest.mark.realtime
