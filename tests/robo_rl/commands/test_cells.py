@@ -61,6 +61,40 @@ def with_plant(file, **plant):
     save_cell(replace(cell, simulation=simulation), Path(file))
 
 
+def processes(*words):
+    """Numbers of the processes with all of ``words`` on their command line."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = each.read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+        if all(word in line for word in words) and int(each.parent.name) != os.getpid():
+            found.append(int(each.parent.name))
+    return found
+
+
+def health(file):
+    """What the arm of a cell says of itself."""
+    from hardware.ros import RosRobot, Session
+
+    cell = load_cell(file)
+    with Session("looks", domain=cell.ros.domain) as session:
+        arm = RosRobot("arm", cell.spec_of("arm"), session)
+        time.sleep(1.5)
+        status = arm.status()
+        arm.close()
+    return f"{status.mode} {status.fault} {status.reason}"
+
+
+def until(true, seconds=60.0):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def hear(process, *words):
     """Read what a process says until it has said all of ``words``."""
     said = ""
@@ -133,6 +167,24 @@ def test_two_arms_share_a_cell(terminal, two_arms):
         up.communicate(timeout=60)
     with pytest.raises(UserError, match="several arms; choose one by --arm: left, right"):
         load_cell(two_arms).arm()
+
+
+@pytest.mark.realtime
+def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(terminal, cell):
+    pytest.importorskip("rclpy")
+    up = terminal.start("cell", "up", cell, "--task", "reach")
+    try:
+        hear(up, "arm: holding")
+        (node,) = processes("hardware.serve", load_cell(cell).name)
+        os.kill(node, signal.SIGKILL)
+        hear(up, "arm: fault no_link")
+        until(lambda: "started anew" in health(cell))
+        code, out, err = terminal.run("cell", "recover", cell)
+        assert code == 0, err
+        assert json.loads(out)["modes"] == {"arm": "holding"}
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
 
 
 @pytest.mark.realtime
