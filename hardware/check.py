@@ -6,11 +6,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robo_rl.contracts import Camera, Robot, RobotStatus, ToolCommand
+from robo_rl.contracts import Robot, RobotStatus, ToolCommand
 from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
+
+if TYPE_CHECKING:
+    from hardware.ros.camera_client import RosCamera
 
 HOLD_WITHIN = 0.05  # s after the expiry of a command by which the arm has to hold
 
@@ -67,27 +71,29 @@ def check_arm(name: str, robot: Robot, seconds: float = 3.0) -> Iterator[Finding
     yield _emergency_stop(name, robot, ids)
 
 
-def check_camera(name: str, camera: Camera, seconds: float = 3.0) -> Finding:
-    """Measure rate, age and drop-outs of a camera."""
+def check_camera(name: str, camera: RosCamera, seconds: float = 3.0) -> Finding:
+    """Measure rate, age and drop-outs of a camera: pictures that were taken and have not come."""
     ages: list[float] = []
     indices: list[int] = []
     stamps: list[float] = []
+    arrived: list[int] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
-            frame = camera.read(max_age=1.0)
+            came, frame = camera.arrived, camera.read(max_age=1.0)
         except Stale as error:
             return Finding(name, "pictures", str(error), False, {})
         if not indices or frame.index != indices[-1]:
             ages.append(time.monotonic() - frame.stamp)
             indices.append(frame.index)
             stamps.append(frame.stamp)
+            arrived.append(came)
         time.sleep(0.002)
     if len(indices) < 2:
         return Finding(name, "pictures", f"{len(indices)} in {seconds:.1f} s", False, {"pictures": len(indices)})
-    rate = (len(indices) - 1) / (stamps[-1] - stamps[0])
-    lost = (indices[-1] - indices[0] + 1) - len(indices)
-    share = lost / (lost + len(indices))
+    taken, came = indices[-1] - indices[0], arrived[-1] - arrived[0]
+    rate = came / (stamps[-1] - stamps[0])
+    share = max(0, taken - came) / taken
     p99 = float(np.percentile(ages, 99)) * 1e3
     figures = {"rate_hz": rate, "age_p99_ms": p99, "lost_share": share}
     found = f"{rate:.1f} Hz, age p99 {p99:.1f} ms, {share:.1%} lost"

@@ -20,7 +20,7 @@ from hardware.devices import make_arm, make_stop_input, open_camera
 from hardware.realtime import prioritise
 from robo_rl.errors import UserError, unknown_name
 
-_PRIORITY = 5  # below the control thread's: a thread that has the interpreter must get to give it up
+_ARM, _CAMERA = 5, 3  # real-time priorities of all threads of a process; the control thread's is above
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -53,13 +53,14 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
     cell = load_cell(cell_file)
     ros = cell.ros
     if device in cell.arms:
-        prioritise(_PRIORITY)
+        prioritise(_ARM)  # a thread that has the interpreter must get to give it up
         arm = make_arm(cell, device, fault_folder=fault_folder)
         serve_arm(
             arm, device, domain=ros.domain, interfaces=ros.interfaces, state_rate=ros.state_rate,
             within=_controlled(arm, latched),
         )  # fmt: skip
     elif device in cell.cameras:
+        prioritise(_CAMERA)
         camera = open_camera(cell, device)
         try:
             serve_camera(camera, device, domain=ros.domain, interfaces=ros.interfaces)

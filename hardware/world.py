@@ -59,6 +59,8 @@ class CellWorld:
         should_stop: asked while waiting for that; once true, nothing is waited for and the reading is ``interrupted``.
 
     Attributes:
+        arm: the robot.
+        cameras: by name.
         operator: who sets the scene up.
         overruns: steps that the caller came too late for, so far.
         skews: s between the oldest and the newest value of the last reading, by camera.
@@ -80,11 +82,11 @@ class CellWorld:
         self.robot = robot.spec
         self.num_envs, self.device = 1, torch.device("cpu")
         self.control_dt = 1.0 / robot.spec.control_rate
-        self._arm, self.operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
+        self.arm, self.operator, self._max_age, self._on_wait = robot, operator, max_age, on_wait
         self._should_stop = should_stop
-        self._cameras = dict(cameras)
+        self.cameras = dict(cameras)
         sizes = {camera.name: (camera.width, camera.height) for camera in scene.cameras}
-        for name, camera in self._cameras.items():
+        for name, camera in self.cameras.items():
             if name in sizes and sizes[name] != (camera.width, camera.height):
                 width, height = sizes[name]
                 raise UserError(
@@ -114,7 +116,7 @@ class CellWorld:
         }  # fmt: skip
         names |= {f"fixture.{name}.{part}" for name in self._claimed for part in ("pos", "rot")}
         names |= {f"tracked.{name}.{part}" for name in self._tracked for part in ("pos", "rot")}
-        names |= {f"camera.{name}.rgb" for name in self._cameras if name in sizes}
+        names |= {f"camera.{name}.rgb" for name in self.cameras if name in sizes}
         self.provides = frozenset(names)
         self._last: Reading | None = None
 
@@ -141,7 +143,7 @@ class CellWorld:
                 if self.operator is not None:
                     self.operator.arrange(start)
                 self._move(joints, float(start.gripper_width[0, 0]))
-                state = self._arm.state(self._max_age)
+                state = self.arm.state(self._max_age)
                 break
             except (Faulted, Stale) as error:
                 _log.warning("reset interrupted: %s", error)
@@ -174,11 +176,11 @@ class CellWorld:
         try:
             self._send(command)
             time.sleep(max(0.0, self._due - time.monotonic()))
-            state = self._arm.state(self._max_age)
-            status = self._arm.status()
+            state = self.arm.state(self._max_age)
+            status = self.arm.status()
             if status.mode == "fault":
                 raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
-            applied = self._arm.applied()
+            applied = self.arm.applied()
             self._target = Command(_row(applied.pos), _row(applied.rot), torch.tensor([[applied.gripper]]).float())
             self._last = self._reading(state, interrupted=False)
         except (Faulted, Stale) as error:
@@ -189,8 +191,8 @@ class CellWorld:
 
     def close(self) -> None:
         """Let go of arm and cameras; the arm holds."""
-        self._arm.close()
-        for camera in self._cameras.values():
+        self.arm.close()
+        for camera in self.cameras.values():
             camera.close()
 
     # -- parts of a reset ----------------------------------------------------------------------------------------------
@@ -228,26 +230,26 @@ class CellWorld:
 
     def _retreat(self) -> None:
         """Draw the tool back along its own axis, out of whatever it is in, as far as the work space allows."""
-        state = self._arm.state(self._max_age)
+        state = self.arm.state(self._max_age)
         away = -state.tcp_rot[:, 2] * _RETREAT
         low, high = np.array(self.robot.workspace_low), np.array(self.robot.workspace_high)
         goal = np.clip(state.tcp_pos + away, low, high)
         length = float(np.linalg.norm(goal - state.tcp_pos))
         steps = max(1, round(length / (_RETREAT_SPEED * self.control_dt)))
-        width = self._arm.applied().gripper if self._target is not None else state.gripper_width
+        width = self.arm.applied().gripper if self._target is not None else state.gripper_width
         for k in range(1, steps + 1):
             pos = state.tcp_pos + (goal - state.tcp_pos) * (k / steps)
             # Near the measured tool, so that one that is held back is not pulled at with the whole spring at once.
-            here = self._arm.state(self._max_age).tcp_pos
+            here = self.arm.state(self._max_age).tcp_pos
             clip = self.robot.impedance.clip
             self._tell(here + np.clip(pos - here, -clip, clip), state.tcp_rot, width)
             time.sleep(self.control_dt)
 
     def _move(self, joints: np.ndarray, width: float) -> None:
-        self._arm.move_joints(joints, width)
+        self.arm.move_joints(joints, width)
         deadline = time.monotonic() + _MOVE_TIMEOUT
         while True:
-            status = self._arm.status()
+            status = self.arm.status()
             if status.mode == "fault":
                 raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
             if status.mode == "holding":
@@ -255,20 +257,20 @@ class CellWorld:
             if time.monotonic() > deadline:
                 raise UserError(f"{self.robot.name} did not reach the start within {_MOVE_TIMEOUT:g} s")
             time.sleep(0.005)
-        off = float(np.abs(self._arm.state(self._max_age).joint_pos - joints).max())
+        off = float(np.abs(self.arm.state(self._max_age).joint_pos - joints).max())
         if off > 0.1:
             raise UserError(
-                f"{self.robot.name} stopped {off:.2f} rad short of the start: {self._arm.status().reason or 'blocked'}"
+                f"{self.robot.name} stopped {off:.2f} rad short of the start: {self.arm.status().reason or 'blocked'}"
             )
 
     def _wait_until_sound(self) -> bool:
         """Return once the arm may be moved; False if somebody wants to stop instead."""
         told = ""
         while not self._should_stop():
-            status = self._arm.status()
+            status = self.arm.status()
             if status.mode != "fault":
                 try:
-                    self._arm.state(self._max_age)
+                    self.arm.state(self._max_age)
                     return True
                 except Stale as error:
                     reason = str(error)
@@ -289,7 +291,7 @@ class CellWorld:
         if self.operator is None or not self.operator.acknowledge(status.fault, status.reason):
             return False
         try:
-            self._arm.recover()
+            self.arm.recover()
         except (Faulted, Stale) as error:
             _log.info("not recovered: %s", error)
             return False
@@ -305,7 +307,7 @@ class CellWorld:
 
     def _tell(self, pos: np.ndarray, rot: np.ndarray, width: float, validity: float | None = None) -> None:
         self._id += 1
-        self._arm.command(ToolCommand(self._id, pos, rot, width, validity or min(2.5 * self.control_dt, MAX_VALIDITY)))
+        self.arm.command(ToolCommand(self._id, pos, rot, width, validity or min(2.5 * self.control_dt, MAX_VALIDITY)))
 
     def _reading(self, state: RobotState, *, interrupted: bool) -> Reading:
         target = self._target
@@ -327,7 +329,7 @@ class CellWorld:
             seen = self._tracker()
             for name in self._tracked:
                 values[f"tracked.{name}.pos"], values[f"tracked.{name}.rot"] = (_row(part) for part in seen[name])
-        for name, camera in self._cameras.items():
+        for name, camera in self.cameras.items():
             if f"camera.{name}.rgb" in self.provides:
                 frame = camera.read(max_age=max(0.2, 2.0 * self.control_dt))
                 self.skews[name] = state.stamp - frame.stamp
@@ -337,7 +339,7 @@ class CellWorld:
     def _interrupted(self) -> Reading:
         """The last reading again, which ends the episode."""
         if self._last is None:
-            raise Faulted(f"{self.robot.name} could not be reset: {self._arm.status().reason or 'it is silent'}")
+            raise Faulted(f"{self.robot.name} could not be reset: {self.arm.status().reason or 'it is silent'}")
         return Reading({**self._last, "interrupted": torch.tensor([True])})
 
 

@@ -32,6 +32,9 @@ class RosCamera:
         height: of its pictures.
         session: whose node it lives on.
         depth: whether to wait for the depth of each picture too.
+
+    Attributes:
+        arrived: pictures that have come so far; the indices of frames count those too that were lost on their way.
     """
 
     def __init__(self, name: str, width: int, height: int, session: Session, *, depth: bool = False) -> None:
@@ -43,6 +46,7 @@ class RosCamera:
         self.height = height
         self._session = session
         self._with_depth = depth
+        self.arrived = 0
         self._frame: Frame | None = None
         self._arrivals = ArrivalClock()
         self._publisher: bytes | None = None
@@ -122,6 +126,7 @@ class RosCamera:
             arrival, index, rgb = self._colours.pop(stamp)
             self._frame = Frame(arrival, index, rgb, self._depths.pop(stamp, None))
             self._malformed = ""
+            self.arrived += 1
         for waiting in (self._colours, self._depths):
             while len(waiting) > 4:
                 del waiting[next(iter(waiting))]

@@ -42,5 +42,5 @@ def image_out() -> Any:
 
 
 def image_in() -> Any:
-    """Our own clients take the newest picture that comes."""
-    return _profile(2, reliable=False)
+    """Our own clients take the newest picture that comes; a few wait while they stand still."""
+    return _profile(5, reliable=False)

@@ -24,7 +24,7 @@ _STILL = 0.8  # s that an arm is left to come to rest before it is measured
 _MEASURED = 0.5  # s over which a measurement is averaged
 _MOVE = 30.0  # s that a move to a posture may take
 _TILTS = ((0.0, 0.0), (0.4, 0.0), (-0.4, 0.0), (0.0, 0.4), (0.0, -0.4), (0.3, 0.3), (-0.3, 0.3), (0.3, -0.3))
-"""By how much the tool is tilted about x and y of the base, at the place it has at home, to weigh what it carries, rad."""
+"""By how much the tool is tilted about x and y of the base, where it is at home, to weigh what it carries, rad."""
 
 
 @dataclasses.dataclass(frozen=True)
