@@ -37,7 +37,7 @@ class LoopFigures:
         Rate and percentiles are up to a second old.
         """
         now = time.monotonic()
-        if now - self._worked_out > _LASTING:
+        if not self._percentiles or now - self._worked_out > _LASTING:
             self._worked_out = now
             self._percentiles = self._work_out()
         return {"cycles": float(self._count), "missed": float(self._missed), **self._percentiles}

@@ -15,10 +15,10 @@ if os.environ.get("CI"):  # the same examples each time, so that a failure there
 _TESTS = Path(__file__).parent
 _HARDWARE = _TESTS / "hardware"
 _IN_REAL_TIME = (
-    _TESTS / "contracts" / "test_robot.py", _TESTS / "contracts" / "test_camera.py", _HARDWARE / "arms",
-    _HARDWARE / "cameras", _HARDWARE / "emulation", _HARDWARE / "inputs", _HARDWARE / "ros", _HARDWARE / "test_arm.py",
-    _HARDWARE / "test_world.py",
-)  # fmt: skip
+    _TESTS / "benchmarks" / "test_franka_endurance.py",
+    *(_TESTS / "contracts" / name for name in ("test_robot.py", "test_camera.py")),
+    *(_HARDWARE / name for name in ("arms", "cameras", "emulation", "inputs", "ros", "test_arm.py", "test_world.py")),
+)
 """Where threads and processes have to keep time; alone on the machine they do."""
 
 

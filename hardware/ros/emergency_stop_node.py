@@ -81,7 +81,7 @@ def reset_emergency_stop(name: str, session: Session) -> None:
     """
     from std_srvs.srv import Trigger
 
-    client = session.node.create_client(Trigger, f"{name}/reset")
+    client: Any = session.node.create_client(Trigger, f"{name}/reset")
     try:
         if not client.wait_for_service(_ANSWER):
             raise Stale(f"the node of the emergency stop {name} does not answer; look at its log")

@@ -65,7 +65,7 @@ def test_a_cell_survives_being_written(tmp_path):
         ("arms", {}, "arms is empty"),
         ("cameras.wrist.width", 4, "width is 4; give 8 to 4096 pixels"),
         ("cameras.wrist.width", 128.5, "128.5 given, a whole number expected"),
-        ("cameras.arm", {"driver": "webcam"}, "'arm' names an arm and a camera"),
+        ("cameras.arm", {"driver": "webcam"}, "'arm' names two devices of the cell"),
         ("cameras.wrist.driver", "simulated", "simulation is missing"),
         ("fixtures.hole.pos", [500.0, 0.0, 20.0], "is it in millimetres?"),
         ("fixtures.hole.pos", [0.5, 0.0], "a list of 3 numbers expected"),

@@ -61,7 +61,7 @@ def read(drive: Drive, seconds: float) -> list[Any]:
 
 
 def holds(name: str, address: str) -> None:
-    """After open it stands still and says how it is; what it is not made for it refuses."""
+    """After open it stands still and says how it is, and goes on doing so when it is driven to where it is."""
     drive = make(name, address, hand=False)
     assert isinstance(drive, Drive)
     drive.open()

@@ -239,7 +239,7 @@ def test_dropped_commands_trip_the_guard_and_delayed_ones_come_late(bench):
     assert bench.state().error
 
 
-@pytest.mark.parametrize("bench", [PlantSettings(patience=2.0, realtime=False, state_delay=0.002)], indirect=True)
+@pytest.mark.parametrize("bench", [PlantSettings(patience=1.0, realtime=False, state_delay=0.002)], indirect=True)
 def test_patient_physics_stands_still_while_a_torque_is_late_but_not_for_ever(bench):
     steps = bench.plant.applied
     serving = threading.Thread(target=bench.server.run)
@@ -251,7 +251,7 @@ def test_patient_physics_stands_still_while_a_torque_is_late_but_not_for_ever(be
         bench.drive.read()
         time.sleep(0.1)
         before = len(steps)
-        time.sleep(0.3)
+        time.sleep(0.2)
         assert len(steps) == before
         bench.drive.write_torque(PUSH)
         bench.drive.read()
