@@ -3,8 +3,8 @@
     python -m benchmarks.cell_steps --minutes 10
 
 starts the simulated cell with its cameras, or attaches to one that is up, and holds still by zero actions: the task's
-state and every camera are read in each step. The overhead of a step is what the caller waits beyond the period. Writes
-benchmarks/results/cell_steps.json.
+state and every camera are read in each step. The overhead of a step is by how much it returns later than its period is
+over. Writes benchmarks/results/cell_steps.json.
 """
 
 from __future__ import annotations
@@ -45,9 +45,12 @@ def main() -> int:
     import torch
 
     from hardware.cell import load_cell
+    from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
+    from robo_rl.commands.deploy import PRIORITY
     from robo_rl.training.config import TrainConfig
 
+    prioritise(PRIORITY)
     cell = load_cell(options.cell)
     robot = cell.arms[cell.arm()].robot
     with cell_environment(cell, TrainConfig(task=options.task, robot=robot), cameras=True) as on_cell:
@@ -57,17 +60,14 @@ def main() -> int:
         action = torch.zeros(1, *env.action_space.shape)
         before = {name: (each.read(1.0).index, each.arrived) for name, each in cameras.items()}
         overheads, skews, until = [], [], time.monotonic() + 60.0 * options.minutes
-        last = time.monotonic()
         while time.monotonic() < until:
             step = env.step(action)
             now = time.monotonic()
             if bool(step.done[0]):
                 env.reset(step.done)
-                now = time.monotonic()
             else:
-                overheads.append(1e3 * (now - last - world.control_dt))
+                overheads.append(1e3 * (now - world.due))
                 skews.append(1e3 * max(world.skews.values()))
-            last = now
         after = {name: (each.read(1.0).index, each.arrived) for name, each in cameras.items()}
         counters = world.arm.status().counters
     lost = {

@@ -8,6 +8,12 @@ import os
 logger = logging.getLogger(__name__)
 
 
+def step_back() -> None:
+    """Let the calling thread, and what it starts, have no real-time priority, whoever has started it."""
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def prioritise(priority: int = 10) -> bool:
     """Let the calling thread, and what it starts, go before everything that has no real-time priority.
 

@@ -62,6 +62,7 @@ class CellWorld:
         arm: the robot.
         cameras: by name.
         operator: who sets the scene up.
+        due: when the control period of the last step was over, s of ``time.monotonic()``.
         overruns: steps that the caller came too late for, so far.
         skews: s between the oldest and the newest value of the last reading, by camera.
     """
@@ -104,7 +105,7 @@ class CellWorld:
         self._locked = scene.locked_opening
         self._chain = Chain(robot.spec)
         self._id = time.time_ns()  # above those of whoever has commanded the arm before
-        self._due = 0.0
+        self.due = 0.0
         self._began = 0.0
         self._target: Command | None = None
         self._fixtures: dict[str, Pose] = {}
@@ -151,7 +152,7 @@ class CellWorld:
             self._fixtures[name] = start.fixtures.get(name) or start.objects.get(name) or self._fixture(name)
         # Aimed at where the tool really is; the opening at what was asked for.
         self._target = Command(_row(state.tcp_pos), _row(state.tcp_rot), start.gripper_width.to(torch.float32).clone())
-        self._began = self._due = time.monotonic()
+        self._began = self.due = time.monotonic()
         self._last = self._reading(state, interrupted=False)
         return self._last
 
@@ -167,15 +168,15 @@ class CellWorld:
         if not all(bool(torch.isfinite(part).all()) for part in parts):
             raise InvalidAction("command of env [0] is not finite; it was not carried out")
         now = time.monotonic()
-        self._due += self.control_dt
-        if now > self._due:
+        self.due += self.control_dt
+        if now > self.due:
             self.overruns += 1
-            self._due = now + self.control_dt
-        elif now < self._due - self.control_dt:
-            self._due = now + self.control_dt
+            self.due = now + self.control_dt
+        elif now < self.due - self.control_dt:
+            self.due = now + self.control_dt
         try:
             self._send(command)
-            time.sleep(max(0.0, self._due - time.monotonic()))
+            time.sleep(max(0.0, self.due - time.monotonic()))
             state = self.arm.state(self._max_age)
             status = self.arm.status()
             if status.mode == "fault":

@@ -18,6 +18,9 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     from robo_rl.contracts import Step
 
+PRIORITY = 2
+"""Real-time priority of a policy that drives a cell; below that of every device."""
+
 _SETTLE = 0.2  # s after an episode, its last command in force, before the truth is looked at
 
 
@@ -58,6 +61,7 @@ def main(args: Sequence[str]) -> int:
         description="Run a trained policy on a robot cell. Ends with one JSON line, also in RUN/deployments.jsonl.",
     )  # fmt: skip
     from hardware.cell import load_cell
+    from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
     from robo_rl.commands.trained import load_trained
     from robo_rl.training.durable import JsonLines, finite
@@ -69,6 +73,7 @@ def main(args: Sequence[str]) -> int:
     seed = FINAL_SEED if arguments.seed is None else arguments.seed
     started = time.monotonic()
     cell = load_cell(arguments.cell)
+    prioritise(PRIORITY)
     with (
         Interrupts() as interrupts,
         cell_environment(

@@ -217,6 +217,9 @@ def _serve_physics(arguments: PhysicsArguments, settings: PlantSettings) -> dict
 
 def _serve_cameras(arguments: PhysicsArguments, settings: PlantSettings) -> dict[str, float]:
     del settings  # they do not show
+    from hardware.realtime import step_back
+
+    step_back()  # drawing takes long, and nobody waits for it
     from envs.worlds.plant import MujocoPainter
     from hardware.emulation.pictures import serve_pictures
 
