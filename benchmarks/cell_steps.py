@@ -96,7 +96,7 @@ def main() -> int:
         command=f"python -m benchmarks.cell_steps --minutes {options.minutes:g} --cell {options.cell}",
         seeds=[0],
         targets=targets,
-        results=results,
+        results={options.cell: results},
     )
     save(report, options.results)
     print(json.dumps(results))
