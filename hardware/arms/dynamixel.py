@@ -8,6 +8,7 @@ a late one could be taken for that to the next: questions that are asked anew va
 from __future__ import annotations
 
 import contextlib
+import logging
 import termios
 import time
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ TRIES = 3
 _VARIETY = 8
 _SLICE = 0.001  # s that a read of the port may sleep
 _PORT_ERRORS = (OSError, termios.error, TypeError, ValueError)  # what pyserial raises when its device vanishes
+
+_log = logging.getLogger(__name__)
 
 
 class BusError(Exception):
@@ -167,8 +170,10 @@ class Bus:
                 port.ser.close()
             raise port_error(self.address, error) from error
         port.ser.timeout = _SLICE
-        with contextlib.suppress(*_PORT_ERRORS, NotImplementedError):
-            port.ser.set_low_latency_mode(True)  # USB adapters collect answers for 16 ms otherwise
+        try:
+            port.ser.set_low_latency_mode(True)
+        except (*_PORT_ERRORS, NotImplementedError) as error:  # a pseudo-terminal has none, nor does another system
+            _log.info("%s: no low latency (%s); a USB adapter may collect answers for 16 ms", self.address, error)
         self._port, self._packets = port, dynamixel_sdk.PacketHandler(2.0)
 
     def close(self) -> None:
