@@ -70,7 +70,7 @@ class CameraEntry:
 
 @dataclass(frozen=True)
 class StopEntry:
-    """Something that a person stops every arm of the cell with; see :mod:`hardware.inputs.emergency_stop`.
+    """Something that a person stops every arm of the cell with; see :mod:`hardware.inputs.stop_inputs`.
 
     Attributes:
         driver: ``evdev``, a button or foot switch on USB, or ``gpio``, a line of a board.
@@ -184,6 +184,11 @@ class Cell:
             raise UserError(f"simulation is missing, but the driver of {simulated[0]} is 'simulated'; add the section")
         if self.simulation is not None and sum(entry.driver == "simulated" for entry in self.arms.values()) != 1:
             raise UserError("simulation: exactly one arm of a simulated cell has the driver 'simulated'")
+        calibrated = self.calibration.get("fixtures", {})
+        if not isinstance(calibrated, Mapping):
+            raise UserError(f"calibration.fixtures is {calibrated!r}; a pose by name is expected, calibrate them again")
+        for name, found in calibrated.items():
+            _check_pose(f"calibration.fixtures.{name}", found)
         names = [*self.arms, *self.cameras, *self.emergency_stops]
         for name in names:
             if names.count(name) > 1:
@@ -335,6 +340,20 @@ def _say(kind: Any) -> str:
     return {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}.get(
         kind, str(kind)
     )
+
+
+def _check_pose(where: str, found: Any) -> None:
+    """Raise a UserError unless ``found`` has a position, m, and a unit quaternion, as a calibration writes them."""
+    for name, length in (("pos", 3), ("quat", 4)):
+        numbers = found.get(name) if isinstance(found, Mapping) else None
+        if not (
+            isinstance(numbers, list)
+            and len(numbers) == length
+            and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
+        ):
+            raise UserError(f"{where}: {name} is {numbers!r}; {length} finite numbers expected, calibrate it again")
+    if abs(math.hypot(*found["quat"]) - 1.0) > 1e-3:
+        raise UserError(f"{where}: quat is {found['quat']}, whose length is not 1; calibrate it again")
 
 
 def _plain(value: Any) -> Any:
