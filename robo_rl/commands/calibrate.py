@@ -86,6 +86,8 @@ def main(args: Sequence[str]) -> int:
     ):
         robot = RosRobot(arm, up.cell.spec_of(arm), session)
         robot.wait_until_ready(60.0)
+        if arguments.what == "payload" and up.simulation is None:
+            _ask(f"arm {arm!r} will move by itself, through {len(_TILTS)} postures about its home; clear its way")
         measure = {"fixture": _fixture, "tool": _tool, "payload": _payload}[arguments.what]
         section, value, residual = measure(robot, arm, arguments)
     write_calibration(file, section, value, residual)
@@ -121,6 +123,12 @@ def _tool(robot: RosRobot, arm: str, arguments: CalibrateArguments) -> Result:
         state = _watch(robot)[-1]
         poses.append(pose(state.tcp_pos - state.tcp_rot @ np.array(spec.gripper.tcp_pos), state.tcp_rot))
     found = tool_center(np.stack(poses))
+    moved = 1e3 * (np.asarray(found.pos) - np.array(spec.gripper.tcp_pos))
+    print(
+        f"{spec.name} has its tip at {list(spec.gripper.tcp_pos)} m, this one is {np.round(moved, 1).tolist()} mm "
+        "from there; commands mean the former: if that matters, describe the arm with this tcp_pos",
+        file=sys.stderr,
+    )
     return f"arms.{arm}.tool", {"tcp_pos": found.pos}, found.residual
 
 
