@@ -44,19 +44,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ["holds", "pursues", "hand", "hand_dies", "external_torque", "wrong_robot", "wrong_tool", "absent", "silence"],
 )
 def test_drive(scenario: str, drive: str, address: str) -> None:
-    run_scenario(scenario, drive, address)
+    code, said = run_scenario(scenario, drive, address)
+    assert code == 0, said
 
 
 @pytest.mark.parametrize("scenario", ["law_falls_silent", "torque_steps"])
 def test_torque_drive(scenario: str, address: str) -> None:
-    run_scenario(scenario, "pylibfranka", address)
+    code, said = run_scenario(scenario, "pylibfranka", address)
+    assert code == 0, said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("drive", ["franky", "pylibfranka"])
 def test_drive_makes_a_robot(drive: str, address: str) -> None:
     """The contract suite of robots, in a process of its own."""
-    run_contract(drive, address)
+    code, said = run_contract(drive, address)
+    assert code == 0, said
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +76,12 @@ def enforced() -> None:
 @pytest.mark.parametrize("drive", ["franky", "pylibfranka"])
 @pytest.mark.parametrize("scenario", ["holds", "pursues", "hand", "wrong_robot", "wrong_tool", "stall"])
 def test_drive_where_limits_are_enforced(scenario: str, drive: str, enforced: None) -> None:
-    run_scenario(scenario, drive, "127.0.0.1", ENFORCED)
+    code, said = run_scenario(scenario, drive, "127.0.0.1", ENFORCED)
+    assert code == 0, said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["law_falls_silent", "torque_steps"])
 def test_torque_drive_where_limits_are_enforced(scenario: str, enforced: None) -> None:
-    run_scenario(scenario, "pylibfranka", "127.0.0.1", ENFORCED)
+    code, said = run_scenario(scenario, "pylibfranka", "127.0.0.1", ENFORCED)
+    assert code == 0, said
