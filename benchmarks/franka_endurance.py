@@ -33,7 +33,7 @@ from hardware.arm import Arm
 from hardware.arms.drive import Drive
 from hardware.arms.franka import FrankaSettings
 from hardware.emulation import franka_sim
-from hardware.realtime import prioritise
+from hardware.realtime import prioritise, undisturbed
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotState, ToolCommand
@@ -406,7 +406,7 @@ def run(config: Config) -> dict[str, Any]:
         server = Server(config.simulator, config.address, Path(name))
         server.start()
         try:
-            with Arm(make_drive(config, server.address, limits), limits) as arm:
+            with undisturbed(), Arm(make_drive(config, server.address, limits), limits) as arm:
                 endurance = Endurance(arm, server, config.seed)
                 began = time.monotonic()
                 endurance.run(60.0 * config.minutes)

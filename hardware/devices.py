@@ -13,7 +13,7 @@ from robo_rl.contracts import Camera, RobotSpec
 from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
-    from hardware.inputs.emergency_stop import StopInput
+    from hardware.inputs.stop_inputs import StopInput
 
 
 def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
@@ -45,7 +45,7 @@ def make_stop_input(cell: Cell, name: str) -> StopInput:
     Raises:
         UserError: if a setting does not fit.
     """
-    from hardware.inputs.emergency_stop import EvdevInput, GpioInput
+    from hardware.inputs.stop_inputs import EvdevInput, GpioInput
 
     entry = cell.emergency_stops[name]
     kind = {"evdev": EvdevInput, "gpio": GpioInput}[entry.driver]

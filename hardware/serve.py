@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,10 @@ from pathlib import Path
 from hardware.arm import Arm
 from hardware.cell import load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
-from hardware.realtime import prioritise
+from hardware.realtime import prioritise, undisturbed
 from robo_rl.errors import UserError, unknown_name
 
-_ARM, _CAMERA = 5, 3  # real-time priorities of all threads of a process; the control thread's is above
+_ARM, _STOP, _CAMERA = 5, 5, 3  # real-time priorities of all threads of a process; the control thread's is above
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -57,7 +56,7 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         arm = make_arm(cell, device, fault_folder=fault_folder)
         serve_arm(
             arm, device, domain=ros.domain, interfaces=ros.interfaces, state_rate=ros.state_rate,
-            within=_controlled(arm, latched),
+            emergency_stops=list(cell.emergency_stops), within=_controlled(arm, latched),
         )  # fmt: skip
     elif device in cell.cameras:
         prioritise(_CAMERA)
@@ -67,6 +66,7 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         finally:
             camera.close()
     elif device in cell.emergency_stops:
+        prioritise(_STOP)
         serve_emergency_stop(
             make_stop_input(cell, device), device, {name: cell.spec_of(name) for name in cell.arms},
             domain=ros.domain, interfaces=ros.interfaces,
@@ -77,15 +77,8 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
 
 @contextlib.contextmanager
 def _controlled(arm: Arm, latched: str) -> Iterator[None]:
-    """Have ``arm`` controlled by its thread, which nothing else in this process keeps waiting for the interpreter.
-
-    No garbage is collected from here on, and whoever has the interpreter gives it up soon.
-    """
-    sys.setswitchinterval(5e-4)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    with arm:
+    """Have ``arm`` controlled by its thread; ``latched`` says why it may not move yet, if it may not."""
+    with undisturbed(), arm:
         if latched:
             arm.stop(latched)
         yield

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def nodes(context: LaunchContext) -> list[IncludeLaunchDescription]:
-    """One launch file for each arm and each camera that the cell file names."""
+    """One launch file for each device that the cell file names."""
     cell = LaunchConfiguration("cell").perform(context)
     path = Path(cell)
     if path.suffix not in (".yaml", ".yml"):
@@ -25,7 +25,7 @@ def nodes(context: LaunchContext) -> list[IncludeLaunchDescription]:
             PythonLaunchDescriptionSource(str(HERE / f"{kind}.launch.py")),
             launch_arguments=[("cell", cell), (kind, name)],
         )
-        for kind in ("arm", "camera")
+        for kind in ("arm", "camera", "emergency_stop")
         for name in described.get(f"{kind}s") or {}
     ]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hardware.ros import messages, qos
 from hardware.ros.clock import WINDOW, ArrivalClock
+from hardware.ros.emergency_stop_node import StopWatch
 from hardware.ros.messages import NodeStatus
 from hardware.ros.session import Session, check_name
 from robo_rl.contracts import Robot
@@ -262,6 +263,7 @@ def serve_arm(
     interfaces: Sequence[str] = (),
     state_rate: float = 100.0,
     names: Sequence[str] = (),
+    emergency_stops: Sequence[str] = (),
     within: AbstractContextManager[object] | None = None,
     until: threading.Event | None = None,
 ) -> None:
@@ -277,6 +279,7 @@ def serve_arm(
         interfaces: addresses of this machine to use besides loopback.
         state_rate: states published per second, Hz.
         names: of the joints and the gripper.
+        emergency_stops: of the cell; the arm stops while one of them is silent.
         within: is entered once the node is made, and left before it is closed.
         until: ends it as well.
 
@@ -286,8 +289,10 @@ def serve_arm(
     node_name = f"{check_name(name, 'arm')}_node"
     with Session(node_name, domain=domain, interfaces=interfaces, shared_memory=False) as session:
         node = ArmNode(robot, name, session, state_rate=state_rate, names=names)
+        watch = StopWatch(robot, emergency_stops, session)
         try:
             with within or nullcontext():
                 session.wait(until)
         finally:
+            watch.close()
             node.close()

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from hardware.inputs.emergency_stop import EmergencyStop, StopInput
-from hardware.ros import messages
+from hardware.inputs.emergency_stop import EmergencyStop
+from hardware.inputs.stop_inputs import MissingInput, StopInput
+from hardware.ros import messages, qos
 from hardware.ros.robot_client import RosRobot
 from hardware.ros.session import Session, check_name
-from robo_rl.contracts import RobotSpec
+from robo_rl.contracts import Robot, RobotSpec
 from robo_rl.errors import Faulted, Stale, UserError
 
 _ANSWER = 3.0  # s within which a node has to answer
+BEAT = 0.1
+"""Seconds between two signs of life of an emergency stop."""
+SILENCE = 0.5
+"""Seconds without one after which arms stop: nobody knows whether it is pressed."""
+START = 30.0
+"""Seconds that an emergency stop may take to come up with the arms."""
 _UNDER_WAY = 0.3  # s in which the last stop before a reset has been confirmed
+
+_log = logging.getLogger(__name__)
 
 
 def serve_emergency_stop(
@@ -29,7 +40,8 @@ def serve_emergency_stop(
 ) -> None:
     """Stop ``arms`` by ``source`` until SIGINT, SIGTERM or ``until``; the service ``NAME/reset`` unlatches it.
 
-    Arms that are started later are stopped too while it is latched.
+    Arms that are started later are stopped too while it is latched. An input that cannot be opened is lost from the
+    start: the arms stay stopped, as nobody could stop them by it.
 
     Args:
         source: what is pressed.
@@ -38,10 +50,8 @@ def serve_emergency_stop(
         domain: ROS_DOMAIN_ID.
         interfaces: addresses of this machine to use besides loopback.
         until: ends it as well.
-
-    Raises:
-        UserError: if the input cannot be opened. The arms are stopped then: nobody could do it by this input.
     """
+    from std_msgs.msg import Empty
     from std_srvs.srv import Trigger
 
     node_name = f"{check_name(name, 'emergency stop')}_node"
@@ -50,10 +60,8 @@ def serve_emergency_stop(
         try:
             stop = EmergencyStop(source, robots)
         except UserError as error:
-            for robot in robots:
-                robot.wait_until_ready(_ANSWER)
-                robot.stop(f"the emergency stop {name} cannot be read: {error}")
-            raise
+            _log.error("%s", error)
+            stop = EmergencyStop(MissingInput(source.what, str(error)), robots)
 
         def reset(_: Any, response: Any) -> Any:
             try:
@@ -64,12 +72,57 @@ def serve_emergency_stop(
                 response.success, response.message = True, "reset; recover the arms"
             return response
 
+        def beat() -> None:
+            if time.monotonic() - stop.looked < SILENCE:
+                alive.publish(Empty())
+
         with stop:
             service = session.node.create_service(Trigger, f"{name}/reset", reset)
+            alive = session.node.create_publisher(Empty, f"{name}/alive", qos.state_out())
+            end = session.loop(f"{name} alive", BEAT, beat)
             try:
                 session.wait(until)
             finally:
+                end()
                 session.node.destroy_service(service)
+
+
+class StopWatch:
+    """Stops an arm while one of the cell's emergency stops is silent, in the process that owns the arm.
+
+    So an emergency stop whose process was killed, or hangs, counts as pressed.
+
+    Args:
+        robot: to stop.
+        names: of the emergency stops.
+        session: whose node it listens on.
+    """
+
+    def __init__(self, robot: Robot, names: Sequence[str], session: Session) -> None:
+        from std_msgs.msg import Empty
+
+        self._robot, self._session = robot, session
+        self._due = dict.fromkeys(names, time.monotonic() + START)
+        self._inputs = [
+            session.node.create_subscription(Empty, f"{name}/alive", partial(self._heard, name), qos.state_in())
+            for name in names
+        ]
+        self._end = session.loop("emergency stops", BEAT, self._look) if names else lambda: None
+
+    def close(self) -> None:
+        """Watch no more. Once more is no error."""
+        self._end()
+        for each in self._inputs:
+            self._session.node.destroy_subscription(each)
+        self._inputs = []
+
+    def _heard(self, name: str, _: object) -> None:
+        self._due[name] = time.monotonic() + SILENCE
+
+    def _look(self) -> None:
+        for name, due in self._due.items():
+            if time.monotonic() > due:
+                self._robot.stop(f"the emergency stop {name} is silent; look at its log")
 
 
 def reset_emergency_stop(name: str, session: Session) -> None:

@@ -89,7 +89,8 @@ def main(args: Sequence[str]) -> int:
 
 def _up(args: list[str]) -> int:
     from hardware.cell import load_cell
-    from hardware.inputs.emergency_stop import EmergencyStop, KeyInput
+    from hardware.inputs.emergency_stop import EmergencyStop
+    from hardware.inputs.stop_inputs import KeyInput
     from hardware.ros.session import Session
     from robo_rl.commands.cells import find_running, running
     from robo_rl.training.interrupts import Interrupts

@@ -108,16 +108,19 @@ def serve(cell: str, device: str) -> list[str]:
     return [sys.executable, "-m", "hardware.serve", cell, device]
 
 
-def test_an_arm_is_served_once_and_a_camera_again_and_again(stand_in):
+def test_an_arm_is_served_once_and_the_others_again_and_again(stand_in):
     assert commands(LAUNCH / "arm.launch.py", {"cell": "c.yaml", "arm": "left"}) == [(serve("c.yaml", "left"), False)]
     assert commands(LAUNCH / "camera.launch.py", {"cell": "c", "camera": "top"}) == [(serve("c", "top"), True)]
+    button = commands(LAUNCH / "emergency_stop.launch.py", {"cell": "c", "emergency_stop": "button"})
+    assert button == [(serve("c", "button"), True)]
 
 
-def test_a_cell_is_every_arm_and_camera_of_its_file(stand_in, tmp_path):
+def test_a_cell_is_every_device_of_its_file(stand_in, tmp_path):
     cell = tmp_path / "two.yaml"
-    cell.write_text(yaml.safe_dump({"name": "two", "arms": {"left": {}, "right": {}}, "cameras": {"top": {}}}))
+    devices = {"arms": {"left": {}, "right": {}}, "cameras": {"top": {}}, "emergency_stops": {"button": {}}}
+    cell.write_text(yaml.safe_dump({"name": "two", **devices}))
     found = [words for words, _ in commands(LAUNCH / "cell.launch.py", {"cell": str(cell)})]
-    assert found == [serve(str(cell), name) for name in ("left", "right", "top")]
+    assert found == [serve(str(cell), name) for name in ("left", "right", "top", "button")]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "hardware" / "cells").glob("*.yaml")))

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from hardware.inputs import emergency_stop
-from hardware.inputs.emergency_stop import EmergencyStop, EvdevInput, GpioInput, InputLost, KeyInput
+from hardware.inputs import stop_inputs
+from hardware.inputs.emergency_stop import EmergencyStop
+from hardware.inputs.stop_inputs import EvdevInput, GpioInput, InputLost, KeyInput
 from robo_rl.errors import Faulted, UserError
 
 KEY_A, KEY_ENTER = 30, 28
@@ -117,6 +118,14 @@ def test_a_lost_device_stops_and_cannot_be_reset(source, error):
             stop.reset()
         arm.recover()
         until(lambda: arm.stopped)
+
+
+def test_while_it_is_held_arms_are_stopped_again_at_its_pace(source):
+    arm = Arm()
+    with EmergencyStop(source, [arm], period=0.1):
+        source.held = True
+        time.sleep(1.0)
+    assert 2 <= len(arm.stops) <= 12
 
 
 def test_an_arm_that_fails_does_not_keep_the_others_going(source):
@@ -307,7 +316,7 @@ def test_a_pressed_button_stops_the_arm(button):
 
 
 def test_a_wrong_path_names_what_is_connected(tmp_path, monkeypatch):
-    monkeypatch.setattr(emergency_stop, "INPUTS", tmp_path)
+    monkeypatch.setattr(stop_inputs, "INPUTS", tmp_path)
     with pytest.raises(UserError, match=r"nothing does not open \(No such file.*connected: no input device"):
         EmergencyStop(EvdevInput(tmp_path / "nothing"), [])
     (tmp_path / "by-id").mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import pytest
 from controllers.kinematics import Chain
 from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry, load_cell, save_cell
 from robo_rl import geometry
+from robo_rl.commands import calibrate
 from robo_rl.commands.cells import plant_of
 from robo_rl.contracts.plant import DIFFERENT
 from robo_rl.errors import UserError
@@ -104,26 +107,39 @@ def hear(process, *words):
         said += line
 
 
+@contextlib.contextmanager
+def up(terminal, file, *words):
+    """A cell that is up, as `cell up` runs it: its process, ended as by a person."""
+    process = terminal.start("cell", "up", file, *words)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.said = process.communicate(timeout=60)
+
+
+def recover(terminal, file):
+    """Acknowledge the faults; return how the arms are then."""
+    code, out, err = terminal.run("cell", "recover", file)
+    assert code == 0, err
+    return json.loads(out)["modes"]
+
+
 @pytest.mark.realtime
 def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
     pytest.importorskip("rclpy")
     code, _, err = terminal.run("cell", "stop", cell)
     assert (code, "is not up" in err) == (2, True)
-    up = terminal.start("cell", "up", cell, "--task", "reach")
-    try:
-        hear(up, "arm: holding")
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: holding")
         code, _, err = terminal.run("cell", "up", cell)
         assert (code, "is up already" in err) == (2, True)
         code, out, err = terminal.run("cell", "stop", cell)
         assert code == 0, err
         assert json.loads(out)["modes"] == {"arm": "fault"}
-        code, out, err = terminal.run("cell", "recover", cell)
-        assert code == 0, err
-        assert json.loads(out)["modes"] == {"arm": "holding"}
-    finally:
-        up.send_signal(signal.SIGINT)
-        out, err = up.communicate(timeout=60)
-    assert up.returncode == 0, err
+        assert recover(terminal, cell) == {"arm": "holding"}
+    out, err = process.said
+    assert process.returncode == 0, err
     assert json.loads(out)["health"].keys() == {"arm"}
 
 
@@ -153,18 +169,12 @@ def two_arms(tmp_path):
 @pytest.mark.realtime
 def test_two_arms_share_a_cell(terminal, two_arms):
     pytest.importorskip("rclpy")
-    up = terminal.start("cell", "up", two_arms)
-    try:
-        hear(up, "left: holding", "right: holding")
+    with up(terminal, two_arms) as process:
+        hear(process, "left: holding", "right: holding")
         code, out, err = terminal.run("cell", "stop", two_arms)
         assert code == 0, err
         assert json.loads(out)["modes"] == {"left": "fault", "right": "fault"}
-        code, out, err = terminal.run("cell", "recover", two_arms)
-        assert code == 0, err
-        assert json.loads(out)["modes"] == {"left": "holding", "right": "holding"}
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=60)
+        assert recover(terminal, two_arms) == {"left": "holding", "right": "holding"}
     with pytest.raises(UserError, match="several arms; choose one by --arm: left, right"):
         load_cell(two_arms).arm()
 
@@ -172,19 +182,13 @@ def test_two_arms_share_a_cell(terminal, two_arms):
 @pytest.mark.realtime
 def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(terminal, cell):
     pytest.importorskip("rclpy")
-    up = terminal.start("cell", "up", cell, "--task", "reach")
-    try:
-        hear(up, "arm: holding")
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: holding")
         (node,) = processes("hardware.serve", load_cell(cell).name)
         os.kill(node, signal.SIGKILL)
-        hear(up, "arm: fault no_link")
+        hear(process, "arm: fault no_link")
         until(lambda: "started anew" in health(cell))
-        code, out, err = terminal.run("cell", "recover", cell)
-        assert code == 0, err
-        assert json.loads(out)["modes"] == {"arm": "holding"}
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=60)
+        assert recover(terminal, cell) == {"arm": "holding"}
 
 
 @pytest.mark.realtime
@@ -211,9 +215,8 @@ def test_a_fixture_is_found_by_touching_it(terminal, cell):
     touched = np.array([Chain(spec).forward(posture)[0] for posture in postures])
     turn = geometry.exp(np.array([0.1, -0.2, 0.3]))
     points = (touched - [0.5, 0.1, 0.2]) @ turn
-    up = terminal.start("cell", "up", cell, "--task", "reach")
-    try:
-        hear(up, "arm: holding")
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: holding")
         command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
         command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
         person = subprocess.Popen(
@@ -232,9 +235,6 @@ def test_a_fixture_is_found_by_touching_it(terminal, cell):
                 person.stdin.write("\n")
                 person.stdin.flush()
         out, err = person.communicate(timeout=60)
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=60)
     assert person.returncode == 0, err
     assert json.loads(out)["residual"]["position_mm"] < 15.0  # an arm holds within a centimetre
     pos, rot = load_cell(cell).fixture_poses()["hole"]
@@ -242,31 +242,66 @@ def test_a_fixture_is_found_by_touching_it(terminal, cell):
     assert geometry.distance(rot, turn) < 0.1
 
 
-@pytest.mark.realtime
-def test_a_button_stops_the_arms_until_it_is_released_and_the_fault_acknowledged(terminal, tmp_path, cell):
-    pytest.importorskip("rclpy")
+def with_button(file, tmp_path):
+    """Give a cell a button on a line of a board; return the line, which reads 1 when it is pressed."""
     line = tmp_path / "gpio17" / "value"
     line.parent.mkdir()
     line.write_text("0")
-    save_cell(replace(load_cell(cell), emergency_stops={"button": StopEntry("gpio", {"path": str(line)})}), Path(cell))
-    up = terminal.start("cell", "up", cell, "--task", "reach")
-    try:
-        hear(up, "arm: holding")
-        code, out, err = terminal.run("cell", "recover", cell)  # the button's node is there
-        assert code == 0, err
+    save_cell(replace(load_cell(file), emergency_stops={"button": StopEntry("gpio", {"path": str(line)})}), Path(file))
+    return line
+
+
+@pytest.mark.realtime
+def test_a_button_stops_the_arms_until_it_is_released_and_the_fault_acknowledged(terminal, tmp_path, cell):
+    pytest.importorskip("rclpy")
+    line = with_button(cell, tmp_path)
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: holding")
+        recover(terminal, cell)  # the button's node is there
         line.write_text("1")
-        hear(up, "arm: fault stopped")
+        hear(process, "arm: fault stopped")
         code, _, err = terminal.run("cell", "recover", cell)
         assert (code, "still pressed; release it first" in err) == (2, True)
         line.write_text("0")
-        code, out, err = terminal.run("cell", "recover", cell)
-        assert code == 0, err
-        assert json.loads(out)["modes"] == {"arm": "holding"}
+        assert recover(terminal, cell) == {"arm": "holding"}
         line.unlink()
-        hear(up, "arm: fault stopped")
-    finally:
-        up.send_signal(signal.SIGINT)
-        up.communicate(timeout=60)
+        hear(process, "arm: fault stopped")
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_arms_stop_when_the_process_of_a_button_is_silent(terminal, tmp_path, cell, fault):
+    pytest.importorskip("rclpy")
+    with_button(cell, tmp_path)
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: holding")
+        recover(terminal, cell)
+        (node,) = processes("hardware.serve", load_cell(cell).name, "button")
+        os.kill(node, fault)
+        hear(process, "arm: fault stopped the emergency stop button is silent")
+        if fault == signal.SIGSTOP:
+            code, _, err = terminal.run("cell", "recover", cell)
+            assert (code, "emergency stop button does not answer" in err) == (2, True)
+            os.kill(node, signal.SIGCONT)
+        until(lambda: terminal.run("cell", "recover", cell)[0] == 0)
+        until(lambda: "holding" in health(cell))
+
+
+@pytest.mark.realtime
+def test_arms_stay_stopped_without_the_button_that_the_cell_names(terminal, tmp_path, cell):
+    pytest.importorskip("rclpy")
+    with_button(cell, tmp_path).unlink()
+    with up(terminal, cell, "--task", "reach") as process:
+        hear(process, "arm: fault stopped", "gpio17/value does not open")
+        code, _, err = terminal.run("cell", "recover", cell)
+        assert (code, "is lost: connect it and start again" in err) == (2, True)
+
+
+@pytest.mark.parametrize("line", ["", "s\n"])
+def test_an_arm_is_not_moved_by_calibration_unless_a_person_says_so(monkeypatch, line):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+    with pytest.raises(UserError, match="stopped: nothing was written"):
+        calibrate._ask("the arm is about to move")
 
 
 @pytest.mark.realtime
