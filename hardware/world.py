@@ -15,6 +15,7 @@ from robo_rl.contracts import (
     MAX_VALIDITY,
     Camera,
     Command,
+    Frame,
     Operator,
     Pose,
     Reading,
@@ -54,7 +55,7 @@ class CellWorld:
             start's own claim holds, and the operator is asked to put the fixture there.
         operator: who sets the scene up; nobody if None.
         tracker: gives the poses (3,) m and (3, 3) of tracked objects, by name; there is none if None.
-        max_age: of a state that a reading may be made of, s.
+        max_age: of a state that a reading may be made of, s; a picture may be two control periods old at least.
         on_wait: told why, whenever a fault has to be acknowledged.
         should_stop: asked while waiting for that; once true, nothing is waited for and the reading is ``interrupted``.
 
@@ -136,6 +137,8 @@ class CellWorld:
             raise UserError(f"start: has {len(start)} rows, but a cell is one environment")
         start = self._at_calibration(start)
         joints = self._solve(start)
+        for name in self._claimed:
+            self._fixtures[name] = start.fixtures.get(name) or start.objects.get(name) or self._fixture(name)
         while True:
             if not self._wait_until_sound():
                 return self._interrupted()
@@ -145,16 +148,15 @@ class CellWorld:
                     self.operator.arrange(start)
                 self._move(joints, float(start.gripper_width[0, 0]))
                 state = self.arm.state(self._max_age)
-                break
+                # Aimed at where the tool really is; the opening at what was asked for.
+                width = start.gripper_width.to(torch.float32).clone()
+                self._target = Command(_row(state.tcp_pos), _row(state.tcp_rot), width)
+                self._began = self.due = time.monotonic()
+                self._last = self._reading(state, interrupted=False)
             except (Faulted, Stale) as error:
-                _log.warning("reset interrupted: %s", error)
-        for name in self._claimed:
-            self._fixtures[name] = start.fixtures.get(name) or start.objects.get(name) or self._fixture(name)
-        # Aimed at where the tool really is; the opening at what was asked for.
-        self._target = Command(_row(state.tcp_pos), _row(state.tcp_rot), start.gripper_width.to(torch.float32).clone())
-        self._began = self.due = time.monotonic()
-        self._last = self._reading(state, interrupted=False)
-        return self._last
+                self._on_wait(f"reset interrupted: {error}")
+            else:
+                return self._last
 
     def step(self, command: Command) -> Reading:
         """Pursue ``command`` for one control period; see :class:`robo_rl.contracts.World`.
@@ -265,13 +267,14 @@ class CellWorld:
             )
 
     def _wait_until_sound(self) -> bool:
-        """Return once the arm may be moved; False if somebody wants to stop instead."""
+        """Return once the arm may be moved and all cameras see; False if somebody wants to stop instead."""
         told = ""
         while not self._should_stop():
             status = self.arm.status()
             if status.mode != "fault":
                 try:
                     self.arm.state(self._max_age)
+                    self._frames()
                     return True
                 except Stale as error:
                     reason = str(error)
@@ -330,12 +333,16 @@ class CellWorld:
             seen = self._tracker()
             for name in self._tracked:
                 values[f"tracked.{name}.pos"], values[f"tracked.{name}.rot"] = (_row(part) for part in seen[name])
-        for name, camera in self.cameras.items():
-            if f"camera.{name}.rgb" in self.provides:
-                frame = camera.read(max_age=max(0.2, 2.0 * self.control_dt))
-                self.skews[name] = state.stamp - frame.stamp
-                values[f"camera.{name}.rgb"] = torch.from_numpy(np.array(frame.rgb))[None]
+        for name, frame in self._frames().items():
+            self.skews[name] = state.stamp - frame.stamp
+            values[f"camera.{name}.rgb"] = torch.from_numpy(np.array(frame.rgb))[None]
         return Reading(values)
+
+    def _frames(self) -> dict[str, Frame]:
+        """The newest picture of each camera that is read; Stale if one of them is too old."""
+        oldest = max(self._max_age, 2.0 * self.control_dt)
+        wanted = (name for name in self.cameras if f"camera.{name}.rgb" in self.provides)
+        return {name: self.cameras[name].read(max_age=oldest) for name in wanted}
 
     def _interrupted(self) -> Reading:
         """The last reading again, which ends the episode."""

@@ -16,8 +16,8 @@ from hardware.arm import Arm
 from hardware.emulation.in_process import InProcessPoseDrive
 from hardware.safety.limits import SafetyLimits
 from hardware.world import CellWorld
-from robo_rl.contracts import Command, Task, World
-from robo_rl.errors import InvalidAction, MissingReading, UserError
+from robo_rl.contracts import Command, Frame, Task, World
+from robo_rl.errors import InvalidAction, MissingReading, Stale, UserError
 from robo_rl.robots import robot as spec_of
 
 # Five times as fast as a policy acts: what is shown is the same, and sooner.
@@ -192,3 +192,42 @@ def test_a_start_is_laid_out_around_the_calibrated_fixture(arm):
 def test_what_the_cell_lacks_is_told(arm):
     with pytest.raises(UserError, match="tracks no objects, but the task asks for the pose of cube"):
         CellWorld(arm, {}, make_task("pick_cube", PANDA).scene())
+
+
+class Eye:
+    """A camera that falls silent on demand."""
+
+    def __init__(self, name, width, height):
+        self.name, self.width, self.height = name, width, height
+        self.silent = False
+
+    def read(self, max_age=0.2):
+        if self.silent:
+            raise Stale(f"camera {self.name!r} is silent")
+        return Frame(time.monotonic(), 1, np.zeros((self.height, self.width, 3), np.uint8))
+
+    def close(self):
+        """Nothing to let go of."""
+
+
+def test_a_silent_camera_cuts_the_episode_and_is_waited_for_before_the_next(arm):
+    task = make_task("peg_insertion", PANDA)
+    eyes = {each.name: Eye(each.name, each.width, each.height) for each in task.scene().cameras}
+    said = []
+
+    def on_wait(why):
+        said.append(why)
+        threading.Timer(0.3, lambda: [setattr(eye, "silent", False) for eye in eyes.values()]).start()
+
+    start = task.start(torch.Generator().manual_seed(0), 1)
+    fixtures = {name: (pose.pos[0].numpy(), pose.rot[0].numpy()) for name, pose in start.fixtures.items()}
+    world = CellWorld(arm, eyes, task.scene(), fixtures=fixtures, max_age=2.0, on_wait=on_wait)
+    first = next(iter(eyes.values()))
+    first.silent = True
+    reading = world.reset(torch.tensor([True]), start)
+    assert not bool(reading["interrupted"])
+    assert any("is silent" in each for each in said)
+    first.silent = True
+    reading = world.step(hold(reading))
+    assert bool(reading["interrupted"])
+    assert not bool(world.step(hold(reading))["interrupted"])
