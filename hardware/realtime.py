@@ -12,29 +12,29 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 
-def step_back() -> None:
-    """Let the calling thread, and what it starts, have no real-time priority, whoever has started it."""
-    if hasattr(os, "sched_setscheduler"):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+@contextmanager
+def hand_over_soon() -> Iterator[None]:
+    """Have threads of this process give up the interpreter within half a millisecond if another one wants it."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(5e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let no thread of this process keep its control thread waiting for the interpreter.
-
-    Whoever has the interpreter gives it up soon, and no garbage is collected.
-    """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(5e-4)
+    """Let no thread keep the control thread of its process waiting: :func:`hand_over_soon`, no garbage collection."""
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        yield
+        with hand_over_soon():
+            yield
     finally:
         gc.enable()
         gc.unfreeze()
-        sys.setswitchinterval(interval)
 
 
 def prioritise(priority: int = 10) -> bool:

@@ -30,6 +30,8 @@ class EmulatedCamera:
         self.name = name
         self._path = mailbox_of(Path(folder), name)
         self._inbox: Inbox | None = None
+        self._frame: Frame | None = None
+        self._count = 0  # of the values in the inbox when it was read
         self._closed = False
         deadline = time.monotonic() + timeout
         while not self._open() or self._box().newest() is None:
@@ -50,19 +52,16 @@ class EmulatedCamera:
             raise Stale(f"camera {self.name!r} is closed")
         if self._inbox is not None and self._inbox.replaced():  # its process has begun anew
             self._inbox.close()
-            self._inbox = None
+            self._inbox, self._frame, self._count = None, None, 0
         if not self._open():
             raise Stale(f"camera {self.name!r}: its process is gone")
-        letter = self._box().newest()
-        trouble = self._box().trouble()
-        because = f": {trouble}" if trouble else ""
-        if letter is None:
-            raise Stale(f"camera {self.name!r}: there is no whole frame{because}")
-        age = time.monotonic() - letter.stamp
+        frame = self._newest()
+        if frame is None:
+            raise Stale(f"camera {self.name!r}: there is no whole frame{self._because()}")
+        age = time.monotonic() - frame.stamp
         if age > max_age:
-            raise Stale(f"camera {self.name!r}: the newest frame is {age:.3f} s old{because}")
-        rgb = np.frombuffer(bytearray(letter.body), dtype=np.uint8).reshape(self.height, self.width, 3)
-        return Frame(letter.stamp, letter.index, rgb)
+            raise Stale(f"camera {self.name!r}: the newest frame is {age:.3f} s old{self._because()}")
+        return frame
 
     def close(self) -> None:
         """Let go of the memory. Once more is no error."""
@@ -70,6 +69,18 @@ class EmulatedCamera:
         if self._inbox is not None:
             self._inbox.close()
             self._inbox = None
+
+    def _newest(self) -> Frame | None:
+        box = self._box()
+        count = box.count
+        if count != self._count and (letter := box.newest()) is not None:
+            rgb = np.frombuffer(bytearray(letter.body), dtype=np.uint8).reshape(self.height, self.width, 3)
+            self._frame, self._count = Frame(letter.stamp, letter.index, rgb), count
+        return self._frame
+
+    def _because(self) -> str:
+        trouble = self._box().trouble()
+        return f": {trouble}" if trouble else ""
 
     def _open(self) -> bool:
         if self._inbox is None:

@@ -107,6 +107,11 @@ class Inbox:
             raise ValueError(f"{path} is no mailbox of this version")
         self.label = label.rstrip(b"\0").decode()
 
+    @property
+    def count(self) -> int:
+        """How many values there have been: whether there is a newer one costs no more than this."""
+        return int(_LATEST.unpack_from(self._memory, _LATEST_AT)[0])
+
     def newest(self) -> Letter | None:
         """Return the newest value that is whole; None if there is none."""
         for _ in range(_SLOTS):

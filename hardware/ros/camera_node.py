@@ -12,7 +12,7 @@ from hardware.ros.session import Session, check_name
 from robo_rl.contracts import Camera
 from robo_rl.errors import Stale
 
-POLL = 0.002
+POLL = 0.004
 """Seconds between two looks at the camera; what a picture waits at most."""
 STATUS_PERIOD = 0.1
 

@@ -88,6 +88,7 @@ def cell_environment(
     """
     from envs.env import Env
     from envs.registry import make_task
+    from hardware.realtime import hand_over_soon
     from hardware.ros.session import Session
     from robo_rl.commands.cells import make_cell_world, running
     from robo_rl.commands.environments import options_type
@@ -116,6 +117,7 @@ def cell_environment(
     overrides = {each.name: getattr(options, each.name) for each in dataclasses.fields(options)}
     task = make_task(config.task, robot, overrides)
     with (
+        hand_over_soon(),
         running(cell, config.task, _plain(overrides), cameras=cameras) as up,
         Session(f"policy_{name}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
     ):

@@ -29,6 +29,8 @@ from robo_rl.errors import UserError, unknown_name
 PRESETS = {"ideal": PlantSettings(), "different": DIFFERENT}
 """Settings that go by a name."""
 
+_DRAWING = 1  # real-time priority: below everyone who is waited for, above what has nothing to do with the cell
+
 
 @dataclasses.dataclass(frozen=True)
 class PhysicsArguments:
@@ -217,9 +219,9 @@ def _serve_physics(arguments: PhysicsArguments, settings: PlantSettings) -> dict
 
 def _serve_cameras(arguments: PhysicsArguments, settings: PlantSettings) -> dict[str, float]:
     del settings  # they do not show
-    from hardware.realtime import step_back
+    from hardware.realtime import prioritise
 
-    step_back()  # drawing takes long, and nobody waits for it
+    prioritise(_DRAWING)
     from envs.worlds.plant import MujocoPainter
     from hardware.emulation.pictures import serve_pictures
 
