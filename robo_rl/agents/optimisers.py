@@ -59,7 +59,7 @@ class Adan(Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; return what ``closure`` gives, which is asked for gradients first."""
         loss = None
         if closure is not None:
@@ -74,7 +74,7 @@ class Adan(Optimizer):
     def _step(
         self, parameters: list[Tensor], lr: float, betas: tuple[float, float, float], eps: float, weight_decay: float
     ) -> None:
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         b1, b2, b3 = betas
         for p, g in zip(parameters, gradients, strict=True):
             if not self.state[p]:

@@ -106,10 +106,10 @@ SOLVES: dict[str, dict[str, object]] = {
     "droq": {"critic_dropout": 0.01},
     "adan": {"optimiser": "adan"},
     "experts": {"experts": EXPERTS},
-    "drm": {"perturb": PerturbationConfig(every=1000), "dormant_exploration": 1.0},
+    "drm": {"perturb": PerturbationConfig(every=400), "dormant_exploration": 1.0},
     "mentor": {
         "experts": EXPERTS,
-        "perturb": PerturbationConfig(every=1000, towards="best"),
+        "perturb": PerturbationConfig(every=400, towards="best"),
         "dormant_exploration": 0.8,
     },
     "curl": {"auxiliary": AuxiliaryConfig(loss="curl", width=16)},
