@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from benchmarks.outcomes import curve_figures, final_figures
 from robo_rl.training.evaluation import evaluate
+from robo_rl.training.outcomes import curve_figures, final_figures
 from robo_rl.training.trainer import CONFIRMATION_SEED, FINAL_SEED, PERIODIC_SEED
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.jobs import Job
-from benchmarks.outcomes import WANTED, train_outcome
 from benchmarks.report import RESULTS, target
 from benchmarks.study import Study, carry_out
+from robo_rl.training.jobs import Job
+from robo_rl.training.outcomes import WANTED, train_outcome
 
 Arm = Literal["reach", "push", "push-sb3"]
 ARMS: dict[str, str] = {

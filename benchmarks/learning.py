@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.jobs import Job
-from benchmarks.outcomes import WANTED, rate_at, train_outcome
 from benchmarks.report import RESULTS, target
 from benchmarks.study import Study, carry_out
+from robo_rl.training.jobs import Job
+from robo_rl.training.outcomes import WANTED, rate_at, train_outcome
 
 Arm = Literal["peg_insertion", "no-demos", "behaviour-cloning", "sb3-sac", "sb3-sac-like-ours", "pick_cube"]
 ARMS: dict[str, str] = {

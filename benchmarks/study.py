@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.jobs import Job, find_outcomes, run_jobs
-from benchmarks.outcomes import WANTED, Outcome, together
-from benchmarks.report import make_report, save
+from benchmarks.report import ROOT, make_report, revision, save
+from robo_rl.training.jobs import Job, find_outcomes, run_jobs
+from robo_rl.training.outcomes import WANTED, Outcome, together
 
 Found = Mapping[str, Sequence[Outcome]]
 """Outcomes by arm."""
@@ -59,7 +59,7 @@ def carry_out(
     console = make_console()
     # Seed by seed, so that an early end leaves whole seeds.
     wanted = [study.job(arm, seed) for seed in seeds for arm in only or study.arms]
-    whole = run_jobs(wanted, work, slots=jobs, fresh=fresh)
+    whole = run_jobs(wanted, work, slots=jobs, fresh=fresh, folder=ROOT, about=lambda: {"revision": revision()})
     known = sorted({*seeds, *(int(folder.name.removeprefix("seed-")) for folder in work.glob("*/seed-*"))})
     found = find_outcomes([study.job(arm, seed) for arm in study.arms for seed in known], work)
     if not found:
@@ -79,7 +79,7 @@ def carry_out(
         packages=study.packages,
     )
     path = save(report, results)
-    from benchmarks.curves import plot_arms
+    from robo_rl.training.curves import plot_arms
 
     plot_arms(summaries, path.with_suffix(".png"), wanted=WANTED)
     show_arms(summaries, console)

@@ -15,6 +15,7 @@ from robo_rl.errors import UserError, unknown_name
 
 COMMANDS = {
     "train": "train a policy on a task, or on any Gymnasium environment with gym:ID",
+    "ablate": "compare settings over several seeds, with intervals",
     "eval": "measure the success of a trained policy",
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",

@@ -2,84 +2,35 @@
 
 Haarnoja et al. 2018 (SAC), Chen et al. 2021 (REDQ), Ball et al. 2023 (RLPD). The algorithm is three functions:
 critic, actor, temperature. Mixing demonstrations into the batch and n-step returns are the replay buffer's work.
+Options are pieces of their own: docs/learner_options.md lists them.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from robo_rl.agents.auxiliary import AuxiliaryLearner, Features
+from robo_rl.agents.crossq import CrossQCritic
+from robo_rl.agents.dormancy import dormant_ratio, exploration_floor
+from robo_rl.agents.ensemble import EnsembleMLP
 from robo_rl.agents.heads import Head, HLGaussHead, ScalarHead
-from robo_rl.agents.networks import Encoder, EnsembleMLP, Policy, action_width
+from robo_rl.agents.networks import Encoder, Policy, action_width
+from robo_rl.agents.optimisers import make_optimiser
+from robo_rl.agents.perturbation import Perturbation
+from robo_rl.agents.sac_config import SACConfig
 from robo_rl.agents.snapshot import Part, pack, unpack
 from robo_rl.contracts.learning import Batch
-from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
     import gymnasium
 
     from robo_rl.contracts.learning import Metrics, Obs
-
-
-@dataclass(frozen=True)
-class SACConfig:
-    """What soft actor-critic can be told."""
-
-    critics: int = 10
-    """Number of critics E in the ensemble."""
-    target_subset: int = 2
-    """Number of critics M, drawn anew for each update, whose minimum makes the target."""
-    hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers, of critics and policy."""
-    critic_layer_norm: bool = True
-    """Normalise the critics' hidden layers; keeps values bounded where there are no data."""
-    actor_layer_norm: bool = False
-    """Normalise the policy's hidden layers."""
-    critic_lr: float = 3e-4
-    """Adam's step size for the critics."""
-    actor_lr: float = 3e-4
-    """Adam's step size for the policy."""
-    temperature_lr: float = 3e-4
-    """Adam's step size for the logarithm of the temperature."""
-    tau: float = 0.005
-    """Share of the critics that flows into the target critics at each update."""
-    initial_temperature: float = 0.01
-    """Weight of the entropy at the start. Small for a sparse reward, where 1 drowns it for some 10,000 updates."""
-    target_entropy: float | None = None
-    """Entropy (nats) that the temperature is tuned for; minus half the number of actions if not given."""
-    entropy_backup: bool = False
-    """Count the entropy bonus of later steps in the target. Off, values are plain returns, as sparse tasks want."""
-    actor_q: Literal["mean", "min"] = "mean"
-    """Whether the policy climbs the mean of all critics or their minimum."""
-    actor_updates: int = 1
-    """Updates of policy and temperature after each block of critic updates."""
-    q_bounds: tuple[float, float] | None = None
-    """Smallest and largest return that can occur; targets are clamped to it. (0, 1) for a sparse reward."""
-    hl_gauss: bool = False
-    """Learn histograms of values by cross-entropy (HL-Gauss), not values by squared error; needs q_bounds."""
-    hl_gauss_bins: int = 101
-    """Bins of that histogram."""
-    hl_gauss_sigma: float = 0.75
-    """Standard deviation of the Gaussian around a target, in bin widths."""
-    observation_keys: tuple[str, ...] = ()
-    """Observations to learn from, by name; all of them if empty."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.target_subset <= self.critics:
-            raise UserError(f"target_subset must lie in 1..critics ({self.critics}), not {self.target_subset}")
-        if self.q_bounds is not None and not self.q_bounds[0] < self.q_bounds[1]:
-            raise UserError(f"q_bounds must be (smallest, largest), not {self.q_bounds}")
-        if self.q_bounds is not None and self.entropy_backup:
-            raise UserError("q_bounds hold for plain returns only: set entropy_backup to False, or leave q_bounds out")
-        if self.hl_gauss and self.q_bounds is None:
-            raise UserError("hl_gauss needs q_bounds, the smallest and largest possible return")
-        if self.hl_gauss and self.hl_gauss_bins <= 6 * self.hl_gauss_sigma + 1:
-            raise UserError(f"hl_gauss_bins must exceed 6 * hl_gauss_sigma + 1, not {self.hl_gauss_bins}")
 
 
 class SAC:
@@ -109,7 +60,7 @@ class SAC:
     ) -> None:
         self.config = config = config or SACConfig()
         self.device = torch.device(device)
-        encoder, actions = Encoder(observation_space, config.observation_keys), action_width(action_space)
+        self._actions = actions = action_width(action_space)
         self.target_entropy = -0.5 * actions if config.target_entropy is None else config.target_entropy
 
         self.head: Head = ScalarHead()
@@ -118,29 +69,26 @@ class SAC:
 
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)
-        self.policy = Policy(encoder, actions, config.hidden, layer_norm=config.actor_layer_norm, generator=weights).to(
-            self.device
-        )
-        self.critic = EnsembleMLP(
-            config.critics,
-            encoder.width + actions,
-            config.hidden,
-            self.head.outputs,
-            layer_norm=config.critic_layer_norm,
-            generator=weights,
-        ).to(self.device)
-        bias = self.head.initial_bias()
-        if bias is not None:
-            self.critic.biases[-1].data.copy_(bias)
-        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self._encoder: Encoder | Features = Encoder(observation_space, config.observation_keys)
+        if config.auxiliary.loss != "none":
+            self._encoder = Features(self._encoder, config.auxiliary.width, generator=weights)
+        self.policy = self._new_policy(weights)
+        self.critic = self._new_critic(weights)
+        self.target_critic: EnsembleMLP | None = None
+        if config.critic_norm != "batch":
+            self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
 
-        self._actor_parameters = list(self.policy.parameters())
+        own = {id(parameter) for parameter in self._encoder.parameters()}
+        self._actor_parameters = [p for p in self.policy.parameters() if id(p) not in own]
         self._critic_parameters = list(self.critic.parameters())
-        self._target_parameters = list(self.target_critic.parameters())
-        self.critic_optimiser = torch.optim.Adam(self._critic_parameters, config.critic_lr, fused=True)
-        self.actor_optimiser = torch.optim.Adam(self._actor_parameters, config.actor_lr, fused=True)
-        self.temperature_optimiser = torch.optim.Adam([self.log_temperature], config.temperature_lr, fused=True)
+        self._target_parameters = [] if self.target_critic is None else list(self.target_critic.parameters())
+        kind, beta1 = config.optimiser, config.adam_beta1
+        self.critic_optimiser = make_optimiser(kind, self._critic_parameters, config.critic_lr, adam_beta1=beta1)
+        self.actor_optimiser = make_optimiser(kind, self._actor_parameters, config.actor_lr, adam_beta1=beta1)
+        self.temperature_optimiser = make_optimiser(
+            kind, [self.log_temperature], config.temperature_lr, adam_beta1=beta1
+        )
         self._move_average = get_ema_multi_avg_fn(1.0 - config.tau)
 
         # Acting and learning draw from streams of their own: an evaluation between updates changes nothing.
@@ -148,9 +96,58 @@ class SAC:
         self.learning = torch.Generator(self.device).manual_seed(seed + 2)
         self.updates = torch.zeros((), dtype=torch.int64)
 
+        self.dormant_ratio: Tensor | None = None
+        if config.perturb.every or config.dormant_exploration:
+            self.dormant_ratio = torch.zeros((), device=self.device)
+        self.auxiliary: AuxiliaryLearner | None = None
+        if isinstance(self._encoder, Features):
+            self.auxiliary = AuxiliaryLearner(
+                self._encoder, actions, config.auxiliary, optimiser=kind, generator=weights
+            )
+        self.perturbation: Perturbation | None = None
+        if config.perturb.every:
+            critics = [self.critic, *([] if self.target_critic is None else [self.target_critic])]
+            self.perturbation = Perturbation(
+                config.perturb,
+                [self.policy, *critics],
+                [self.actor_optimiser, self.critic_optimiser],
+                lambda fresh: [self._new_policy(fresh), *(self._new_critic(fresh) for _ in critics)],
+                seed=seed + 4,
+            )
+
+    def _new_policy(self, generator: torch.Generator) -> Policy:
+        config = self.config
+        policy = Policy(
+            self._encoder,
+            self._actions,
+            config.hidden,
+            layer_norm=config.actor_layer_norm,
+            experts=config.experts,
+            generator=generator,
+        )
+        return policy.to(self.device)
+
+    def _new_critic(self, generator: torch.Generator) -> EnsembleMLP:
+        config = self.config
+        hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
+        shape = (config.critics, self._encoder.width + self._actions, hidden, self.head.outputs)
+        if config.critic_norm == "batch":
+            critic: EnsembleMLP = CrossQCritic(*shape, generator=generator)
+        else:
+            critic = EnsembleMLP(*shape, norm=config.critic_norm, dropout=config.critic_dropout, generator=generator)
+        bias = self.head.initial_bias()
+        if bias is not None:
+            critic.biases[-1].data.copy_(bias)
+        return critic.to(self.device)
+
     def act(self, obs: Obs, *, explore: bool) -> Tensor:
         """Return actions (B, A) in [-1, 1], where ``obs`` is: drawn if ``explore``, otherwise the policy's mode."""
-        return self.policy.act(obs, self.acting if explore else None)
+        if not explore:
+            return self.policy.act(obs)
+        least_std = None
+        if self.dormant_ratio is not None and self.config.dormant_exploration:
+            least_std = exploration_floor(self.dormant_ratio, self.config.dormant_exploration)
+        return self.policy.act(obs, self.acting, least_std)
 
     def update(self, batch: Batch, utd: int) -> Metrics:
         """Update the critics ``utd`` times, each with its part of ``batch``, then policy and temperature.
@@ -170,20 +167,36 @@ class SAC:
             actor_metrics = self._update_actor(part)
             self._update_temperature(actor_metrics["entropy"])
         self.updates += utd
-        return metrics | actor_metrics | {"temperature": self.log_temperature.detach().exp()}
+        metrics |= actor_metrics | {"temperature": self.log_temperature.detach().exp()}
+        if self.auxiliary is not None:
+            for raw in batch.split(utd):
+                metrics |= self.auxiliary.update(raw, self.learning)
+        return metrics | self._stay_awake(part.obs["features"], utd)
+
+    def remember_episode(self, episode_return: float) -> None:
+        """Take note that an episode was played with the weights as they are, and came to ``episode_return``."""
+        if self.perturbation is not None:
+            self.perturbation.remember(episode_return)
 
     def _encode(self, obs: Obs) -> Obs:
         return {"features": self.policy.encoder(obs)}
 
     def _update_critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One step of all critics towards one target, then of the target critics towards them; returns both sides."""
-        target = self._td_target(batch)
-        outputs = self.critic(torch.cat([batch.obs["features"], batch.action], dim=-1))
+        inputs = torch.cat([batch.obs["features"], batch.action], dim=-1)
+        if isinstance(self.critic, CrossQCritic):
+            next_inputs, next_log_prob, chosen = self._next_actions(batch)
+            outputs, next_outputs = self.critic.joint(inputs, next_inputs)
+            target = self._backup(batch, next_outputs.detach()[chosen], next_log_prob)
+        else:
+            target = self._td_target(batch)
+            outputs = self.critic(inputs, noise=self.learning)
         loss = self.head.loss(outputs, target).mean(dim=1).sum()  # a sum over members: each learns as if alone
         self.critic_optimiser.zero_grad()
         loss.backward()
         self.critic_optimiser.step()
-        self._move_average(self._target_parameters, self._critic_parameters, self.updates)
+        if self._target_parameters:
+            self._move_average(self._target_parameters, self._critic_parameters, self.updates)
         return outputs.detach(), target
 
     def _critic_metrics(self, outputs: Tensor, target: Tensor) -> Metrics:
@@ -198,13 +211,22 @@ class SAC:
     @torch.no_grad()
     def _td_target(self, batch: Batch) -> Tensor:
         """``y = r + discount * (min over M random target critics of Q(s', a') - [alpha * log pi(a'|s')])``, (N,)."""
+        next_inputs, next_log_prob, chosen = self._next_actions(batch)
+        assert self.target_critic is not None
+        return self._backup(batch, self.target_critic(next_inputs, chosen, noise=self.learning), next_log_prob)
+
+    @torch.no_grad()
+    def _next_actions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw a'; return what critics see of (s', a'), log pi(a'|s') (N,), and the M critics that are asked."""
         next_features = batch.next_obs["features"]
         next_action, next_log_prob, _ = self.policy.sample(next_features, self.learning)
         chosen = torch.randperm(self.config.critics, generator=self.learning, device=self.device)
-        outputs = self.target_critic(
-            torch.cat([next_features, next_action], dim=-1), chosen[: self.config.target_subset]
-        )
-        next_value = self.head.value(outputs).amin(dim=0)
+        return torch.cat([next_features, next_action], dim=-1), next_log_prob, chosen[: self.config.target_subset]
+
+    @torch.no_grad()
+    def _backup(self, batch: Batch, next_outputs: Tensor, next_log_prob: Tensor) -> Tensor:
+        """Return the target (N,) that outputs (M, N, ...) for the next state and action make."""
+        next_value = self.head.value(next_outputs).amin(dim=0)
         if self.config.entropy_backup:
             next_value = next_value - self.log_temperature.exp() * next_log_prob
         target = batch.reward + batch.discount * next_value
@@ -214,9 +236,11 @@ class SAC:
         """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
         features = batch.obs["features"]
         action, log_prob, std = self.policy.sample(features, self.learning)
-        values = self.head.value(self.critic(torch.cat([features, action], dim=-1)))
+        values = self.head.value(self.critic(torch.cat([features, action], dim=-1), noise=self.learning))
         value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
         loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
+        if self.config.experts.count:
+            loss = loss + self.policy.routing_loss(features)
         self.actor_optimiser.zero_grad()
         loss.backward(inputs=self._actor_parameters)
         self.actor_optimiser.step()
@@ -233,13 +257,23 @@ class SAC:
         loss.backward()
         self.temperature_optimiser.step()
 
+    def _stay_awake(self, features: Tensor, updates: int) -> Metrics:
+        """Measure how much of the policy sleeps, if anything goes by it, and perturb the weights where that is due."""
+        if self.dormant_ratio is None:
+            return {}
+        self.dormant_ratio.copy_(dormant_ratio(self.policy, features))
+        if self.perturbation is not None:
+            now = int(self.updates)
+            self.perturbation.after_updates(now - updates, now, self.dormant_ratio)
+        return {"dormant_ratio": self.dormant_ratio.clone()}
+
     def policy_state(self) -> dict[str, Tensor]:
         """Return a copy of the weights that :meth:`act` needs."""
-        return pack({"policy": self.policy})
+        return pack(self._policy_parts())
 
     def load_policy_state(self, state: dict[str, Tensor]) -> None:
         """Act with the weights that :meth:`policy_state` gave from now on."""
-        unpack({"policy": self.policy}, state)
+        unpack(self._policy_parts(), state)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return a copy of everything that training needs to go on: flat, contiguous, no shared storage."""
@@ -253,11 +287,13 @@ class SAC:
         """
         unpack(self._parts(), state)
 
+    def _policy_parts(self) -> dict[str, Part]:
+        parts: dict[str, Part] = {"policy": self.policy}
+        return parts if self.dormant_ratio is None else parts | {"dormant_ratio": self.dormant_ratio}
+
     def _parts(self) -> dict[str, Part]:
-        return {
-            "policy": self.policy,
+        parts = self._policy_parts() | {
             "critic": self.critic,
-            "target_critic": self.target_critic,
             "log_temperature": self.log_temperature,
             "critic_optimiser": self.critic_optimiser,
             "actor_optimiser": self.actor_optimiser,
@@ -266,3 +302,10 @@ class SAC:
             "learning": self.learning,
             "updates": self.updates,
         }
+        if self.target_critic is not None:
+            parts["target_critic"] = self.target_critic
+        if self.auxiliary is not None:
+            parts |= {"auxiliary": self.auxiliary.module, "auxiliary_optimiser": self.auxiliary.optimiser}
+        if self.perturbation is not None:
+            parts |= self.perturbation.parts()
+        return parts

@@ -46,7 +46,7 @@ _MAY_CHANGE = frozenset(
 def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 0, or 128 + n if signal n stopped it (130: Ctrl-C)."""
     with Interrupts() as interrupts:
-        config, run = _request(list(args))
+        config, run = read_request(list(args))
         if config.threads is not None:
             from robo_rl import threads
 
@@ -97,8 +97,12 @@ def _try_out(config: TrainConfig, make_env: MakeEnv) -> None:
         env.close()
 
 
-def _request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
-    """Read the command line: the configuration, and the run to go on with if there is one."""
+def read_request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
+    """Read the command line of training: the configuration, and the run to go on with if there is one.
+
+    Raises:
+        UserError: if it cannot be read, or asks for what does not fit.
+    """
     args, resume = _take(args, "--resume")
     args, file = _take(args, "--config")
     if resume is not None and file is not None:

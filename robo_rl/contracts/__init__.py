@@ -12,7 +12,7 @@ from robo_rl.contracts.devices import (
     RobotStatus,
     ToolCommand,
 )
-from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Metrics, Obs, Step
+from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Following, Metrics, Obs, Step
 from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
 from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
 from robo_rl.contracts.scene import CameraSpec, SceneObject, SceneSpec, Shape
@@ -29,6 +29,7 @@ __all__ = [
     "Camera",
     "CameraSpec",
     "Command",
+    "Following",
     "Frame",
     "Gripper",
     "Impedance",

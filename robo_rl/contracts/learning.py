@@ -67,6 +67,28 @@ class BatchedEnv(Protocol):
 
 
 @dataclass(frozen=True)
+class Following:
+    """What came after the observations of a batch, over K steps of the same episode.
+
+    Attributes:
+        action: (N, K, A), the actions a_t to a_{t+K-1}, the executed ones.
+        obs: each (N, K, ...), the observations s_{t+1} to s_{t+K}.
+        reward: (N,), sum of ``gamma**k r_{t+k}`` over the valid steps.
+        valid: (N, K) bool, the step was taken within the episode; where not, the last one that was stands there.
+    """
+
+    action: torch.Tensor
+    obs: Obs
+    reward: torch.Tensor
+    valid: torch.Tensor
+
+    def rows(self, rows: slice) -> Following:
+        """Return the rows of a slice; views, no copies."""
+        obs = {k: v[rows] for k, v in self.obs.items()}
+        return Following(self.action[rows], obs, self.reward[rows], self.valid[rows])
+
+
+@dataclass(frozen=True)
 class Batch:
     """Transitions to learn from.
 
@@ -76,6 +98,7 @@ class Batch:
         reward: (N,), the n-step sum.
         next_obs: the observation n steps later (fewer at an episode's end).
         discount: (N,) ``gamma**n * (1 - terminated)``, so that a target reads ``reward + discount * q_next``.
+        following: the K steps from there on, where they were asked for.
     """
 
     obs: Obs
@@ -83,6 +106,7 @@ class Batch:
     reward: torch.Tensor
     next_obs: Obs
     discount: torch.Tensor
+    following: Following | None = None
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into ``parts`` batches of equal size, row i*size to (i+1)*size each; views, no copies."""
@@ -96,6 +120,7 @@ class Batch:
                 self.reward[rows],
                 {k: v[rows] for k, v in self.next_obs.items()},
                 self.discount[rows],
+                None if self.following is None else self.following.rows(rows),
             )
 
         return [cut(i) for i in range(parts)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import gymnasium
 import torch
 
-from robo_rl.contracts import Batch, Step
+from robo_rl.contracts import Batch, Following, Step
 from robo_rl.errors import UserError
 from robo_rl.replay.frames import FrameStore, is_image
+from robo_rl.replay.sizes import byte_size, grouped
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
@@ -102,8 +104,8 @@ class ReplayBuffer:
         if memory_budget is not None and self._bytes_for(capacity) > memory_budget:
             fits = max(bisect_right(range(capacity), memory_budget, key=self._bytes_for) - 1, 0)
             raise UserError(
-                f"capacity: {_grouped(capacity)} transitions need {_size(self.bytes_used)}, but memory_budget is "
-                f"{_size(memory_budget)}; lower capacity to {_grouped(fits)} or raise memory_budget"
+                f"capacity: {grouped(capacity)} transitions need {byte_size(self.bytes_used)}, but memory_budget is "
+                f"{byte_size(memory_budget)}; lower capacity to {grouped(fits)} or raise memory_budget"
             )
         # Memory is taken page by page as rows are first written, not here.
         self._rows = torch.empty((capacity, self._width), device=self.device)
@@ -131,9 +133,9 @@ class ReplayBuffer:
 
     def describe(self) -> str:
         """Return one line for people: what fits in, how much memory it takes."""
-        frames = f", {_grouped(self._frames.capacity)} frames" if self._frames else ""
-        budget = "" if self.memory_budget is None else f" of {_size(self.memory_budget)} budget"
-        return f"{_grouped(self.capacity)} transitions{frames}, {_size(self.bytes_used)}{budget}"
+        frames = f", {grouped(self._frames.capacity)} frames" if self._frames else ""
+        budget = "" if self.memory_budget is None else f" of {byte_size(self.memory_budget)} budget"
+        return f"{grouped(self.capacity)} transitions{frames}, {byte_size(self.bytes_used)}{budget}"
 
     def add(
         self, obs: Obs, action: torch.Tensor, step: Step, *, env_ids: Sequence[int] | torch.Tensor | None = None
@@ -191,13 +193,19 @@ class ReplayBuffer:
         else:
             self._last[torch.as_tensor(env_ids, device=self.device)] = -1
 
-    def sample(self, n: int) -> Batch:
+    def sample(self, n: int, *, following: int = 0) -> Batch:
         """Draw n transitions, uniformly and with replacement, from all that are stored.
+
+        Args:
+            n: how many.
+            following: K, the steps from there on that come with them as :attr:`Batch.following`; 0 for none.
 
         Raises:
             ValueError: if there are none.
         """
-        return self.gather(self._draw(n))
+        slots = self._draw(n)
+        batch = self.gather(slots)
+        return replace(batch, following=self.follow(slots, following)) if following else batch
 
     def valid_indices(self) -> torch.Tensor:
         """Return the slots that :meth:`sample` draws from, oldest first."""
@@ -224,6 +232,30 @@ class ReplayBuffer:
             obs |= self._frames.get(self._obs_frame[slots])
             next_obs |= self._frames.get(self._next_frame[last])
         return Batch(obs, rows[:, self._action], reward, next_obs, discount)
+
+    def follow(self, slots: torch.Tensor, steps: int) -> Following:
+        """Return the K = ``steps`` steps that begin with the transitions in ``slots`` (N,), within their episodes."""
+        chain = [slots]
+        valid = [torch.ones_like(slots, dtype=torch.bool)]
+        for _ in range(steps - 1):
+            successor = self._successor.index_select(0, chain[-1])
+            goes_on = (successor >= 0) & valid[-1]
+            chain.append(torch.where(goes_on, successor, chain[-1]))
+            valid.append(goes_on)
+        taken = torch.stack(chain, dim=1)  # (N, K)
+        whole = torch.stack(valid, dim=1)
+        rows = self._rows[taken.flatten()]
+        obs = self._unpack(rows, self._next)
+        if self._frames is not None:
+            obs |= self._frames.get(self._next_frame[taken.flatten()])
+        gamma = self.discount ** torch.arange(steps, device=self.device)
+        shape = (len(slots), steps)
+        return Following(
+            rows[:, self._action].unflatten(0, shape),
+            {key: value.unflatten(0, shape) for key, value in obs.items()},
+            (rows[:, self._reward].unflatten(0, shape) * whole * gamma).sum(1),
+            whole,
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what it takes to go on, the state of the sampling included, as flat tensors.
@@ -260,7 +292,7 @@ class ReplayBuffer:
             raise UserError("replay state: its images are not those of observation_space; it was saved by another task")
         frames = max((len(state[key]) for key in images), default=0)
         if len(rows) > self.capacity or (self._frames is not None and frames > self._frames.capacity):
-            raise UserError(f"capacity: {_grouped(self.capacity)} holds less than the {_grouped(len(rows))} saved")
+            raise UserError(f"capacity: {grouped(self.capacity)} holds less than the {grouped(len(rows))} saved")
         self._tail, self._head = 0, len(rows)
         self._rows[: self._head] = rows.to(self.device)
         self._successor[: self._head] = state["successor"].to(self.device)
@@ -344,16 +376,3 @@ class ReplayBuffer:
         if self._images:
             total += 2 * capacity * 8 + FrameStore.bytes_for(self._images, self._frame_capacity(capacity))
         return total
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -125,8 +125,14 @@ class HindsightReplay(ReplayBuffer):
         self._first[streams] = torch.where(begins, positions, self._first[streams])
         return slots
 
-    def sample(self, n: int) -> Batch:
-        """Draw n transitions uniformly and give each, with probability k / (k + 1), a goal of its episode's future."""
+    def sample(self, n: int, *, following: int = 0) -> Batch:
+        """Draw n transitions uniformly and give each, with probability k / (k + 1), a goal of its episode's future.
+
+        Raises:
+            UserError: if following steps are asked for, whose rewards were paid for the first goal.
+        """
+        if following:
+            raise UserError("following: hindsight relabelling gives no following steps; switch one of the two off")
         slots = self._draw(n)
         batch = self.gather(slots)
         chance, where = torch.rand((2, n), generator=self._generator, device=self.device)

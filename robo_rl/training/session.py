@@ -125,6 +125,11 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuff
         return ReplayBuffer(env.observation_space, env.action_space, **shape)
     if not has_goals or not hasattr(env, "compute_reward"):
         raise UserError("hindsight: the environment has no goals to relabel; switch it off with --hindsight False")
+    if config.agent.auxiliary.following:
+        raise UserError(
+            f"agent.auxiliary.loss: {config.agent.auxiliary.loss} looks ahead, which goals in hindsight rule out; "
+            "switch them off with --hindsight False, or take curl"
+        )
     from robo_rl.replay.hindsight import HindsightReplay
 
     return HindsightReplay(

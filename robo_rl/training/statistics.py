@@ -1,9 +1,13 @@
-"""How sure a measured success rate is."""
+"""How sure a measured success rate is, and a mean over runs."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist
+
+from robo_rl.errors import MissingExtra
 
 
 def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -45,3 +49,47 @@ def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> 
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == episodes else min(1.0, centre + half)
     return low, high
+
+
+def interquartile_means(
+    scores: Mapping[str, Sequence[float]], *, repetitions: int = 10_000, seed: int = 0
+) -> dict[str, tuple[float, float, float]]:
+    """Interquartile mean of the runs of each arm, with a 95 % interval.
+
+    Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice": the mean of the middle
+    half of the runs, and the percentile interval of a bootstrap stratified by task; with one task, over its runs.
+
+    Args:
+        scores: one number a run, by arm.
+        repetitions: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        By arm: mean, lower and upper end.
+
+    Raises:
+        MissingExtra: if rliable is not installed.
+        ValueError: if an arm has no run.
+    """
+    try:
+        from rliable import library, metrics
+    except ImportError:
+        raise MissingExtra("interquartile means with intervals", "study") from None
+    import numpy as np
+
+    found = {}
+    for arm, runs in scores.items():
+        if not len(runs):
+            raise ValueError(f"arm {arm!r} has no runs")
+        table = {arm: np.asarray(runs, dtype=float)[:, None]}  # (runs, tasks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # rliable tells arch its seed by an older name.
+            means, intervals = library.get_interval_estimates(
+                table,
+                lambda values: np.array([metrics.aggregate_iqm(values)]),
+                reps=repetitions,
+                random_state=np.random.RandomState(seed),
+            )
+        low, high = intervals[arm][:, 0]
+        found[arm] = (float(means[arm][0]), float(low), float(high))
+    return found

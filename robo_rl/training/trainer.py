@@ -72,7 +72,8 @@ class Trainer:
         self.episodes = episodes
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
         self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
-        self.source = MixedReplay(memory, demonstrations, config.demo_ratio)
+        following = config.agent.auxiliary.following
+        self.source = MixedReplay(memory, demonstrations, config.demo_ratio, following=following)
         self.progress, self.should_stop = progress, should_stop
         self.env_steps = 0
         self.updates = 0
@@ -198,6 +199,8 @@ class Trainer:
         ended = torch.stack([step.info["success"][over].float(), self._returns[over], self._lengths[over]], dim=1)
         self._recent.extend((success, total, length) for success, total, length in ended.tolist())
         self._episodes += len(ended)
+        if self.env_steps > self.config.warmup_steps:  # Before, random actions were played and no weights.
+            self.agent.remember_episode(float(ended[:, 1].max()))
         self._returns[over] = 0.0
         self._lengths[over] = 0.0
         return self.env.reset(over) if reset else step.obs

@@ -28,7 +28,7 @@ def test_every_option_that_is_given_exists(job):
 
 
 def outcome(seed, rate, *, seconds=600.0, steps=10_000, curve=()):
-    from benchmarks.outcomes import final_figures
+    from robo_rl.training.outcomes import final_figures
 
     return {
         "seed": seed,
@@ -92,8 +92,8 @@ def test_reaching_counts_within_its_steps_only():
 
 
 def test_parts_that_are_run_at_different_times_are_merged(tmp_path):
-    from benchmarks.jobs import Job
     from benchmarks.report import load
+    from robo_rl.training.jobs import Job
 
     script = """
 import json, sys

@@ -168,7 +168,7 @@ class TestUpdate:
         assert agent().target_entropy == -1.0
         assert agent(target_entropy=-3.0).target_entropy == -3.0
 
-    @pytest.mark.parametrize("settings", [{}, {"hl_gauss": True, "q_bounds": (0.0, 1.0)}, {"critic_layer_norm": False}])
+    @pytest.mark.parametrize("settings", [{}, {"hl_gauss": True, "q_bounds": (0.0, 1.0)}, {"critic_norm": "none"}])
     def test_metrics_are_finite_scalars_without_a_graph(self, settings: dict[str, object]) -> None:
         metrics = agent(**settings).update(batch(32), utd=2)
         assert set(metrics) == {

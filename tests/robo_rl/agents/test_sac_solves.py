@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from robo_rl.agents.auxiliary import AuxiliaryConfig
+from robo_rl.agents.experts import ExpertsConfig
+from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.agents.sac import SAC, SACConfig
-from robo_rl.contracts.learning import Batch
+from robo_rl.contracts.learning import Batch, Following
 
 STEP, RADIUS, HORIZON, DISCOUNT = 0.15, 0.1, 20, 0.95
 OBSERVATIONS = gymnasium.spaces.Dict(state=gymnasium.spaces.Box(-4, 4, (2,), np.float32))
@@ -35,6 +38,20 @@ def episode(act: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tens
     return torch.stack(rows)
 
 
+def follow(rows: Tensor, index: Tensor, steps: int) -> list[Tensor]:
+    """Actions, next positions, rewards and validity of the steps from the rows at ``index`` (2, n) on."""
+    if not steps:
+        return []
+    chain, valid = [index], [torch.ones_like(index, dtype=torch.bool)]
+    for _ in range(steps - 1):
+        after = (chain[-1] + 1).clamp(max=len(rows) - 1)
+        goes_on = valid[-1] & (after > chain[-1]) & (rows[after, :2] == rows[chain[-1], 5:7]).all(-1)
+        chain.append(torch.where(goes_on, after, chain[-1]))
+        valid.append(goes_on)
+    path, whole = rows[torch.stack(chain, dim=2)], torch.stack(valid, dim=2)
+    return [path[..., 2:4], path[..., 5:7], (path[..., 4] * whole).sum(-1), whole]
+
+
 def train(
     config: SACConfig, *, steps: int, demonstrations: int = 10, shuffle_rewards: bool = False, seed: int = 0
 ) -> float:
@@ -48,8 +65,9 @@ def train(
     def policy(explore: bool) -> Callable[[Tensor], Tensor]:
         return lambda position: agent.act({"state": position[None]}, explore=explore)[0]
 
-    def draw(rows: Tensor, n: int) -> Tensor:
-        return rows[torch.randint(len(rows), (2, n), generator=generator)]
+    def draw(rows: Tensor, n: int) -> tuple[Tensor, list[Tensor]]:
+        index = torch.randint(len(rows), (2, n), generator=generator)
+        return rows[index], follow(rows, index, config.auxiliary.following)
 
     def success() -> float:
         starts = torch.Generator().manual_seed(1)
@@ -61,12 +79,16 @@ def train(
         check = len(online) // 200
         new = episode(policy(True), generator)
         online = torch.cat([online, new])
+        agent.remember_episode(new[:, 4].sum().item())
         for _ in range(len(new)):
-            rows = draw(online, 64) if demos is None else torch.cat([draw(online, 32), draw(demos, 32)], dim=1)
-            rows = rows.flatten(0, 1)
+            drawn = [draw(online, 64)] if demos is None else [draw(online, 32), draw(demos, 32)]
+            rows = torch.cat([part for part, _ in drawn], dim=1).flatten(0, 1)
+            ahead = [torch.cat(parts, dim=1).flatten(0, 1) for parts in zip(*(path for _, path in drawn), strict=True)]
+            following = Following(ahead[0], {"state": ahead[1]}, ahead[2], ahead[3]) if ahead else None
             if shuffle_rewards:
                 rows[:, 4] = rows[torch.randperm(len(rows), generator=generator), 4]
-            batch = Batch({"state": rows[:, :2]}, rows[:, 2:4], rows[:, 4], {"state": rows[:, 5:7]}, rows[:, 7])
+            here, after = {"state": rows[:, :2]}, {"state": rows[:, 5:7]}
+            batch = Batch(here, rows[:, 2:4], rows[:, 4], after, rows[:, 7], following)
             agent.update(batch, utd=2)
         if len(online) // 200 > check:
             rate = success()
@@ -75,6 +97,25 @@ def train(
 
 def config(**settings: object) -> SACConfig:
     return SACConfig(**({"critics": 2, "hidden": (64, 64), "critic_lr": 1e-3, "actor_lr": 1e-3} | settings))
+
+
+EXPERTS = ExpertsConfig(count=4, active=2, width=32)
+SOLVES: dict[str, dict[str, object]] = {
+    "weight_norm": {"critic_norm": "weight"},
+    "crossq": {"critic_norm": "batch", "critic_hidden": (128, 128), "adam_beta1": 0.5},
+    "droq": {"critic_dropout": 0.01},
+    "adan": {"optimiser": "adan"},
+    "experts": {"experts": EXPERTS},
+    "drm": {"perturb": PerturbationConfig(every=400), "dormant_exploration": 1.0},
+    "mentor": {
+        "experts": EXPERTS,
+        "perturb": PerturbationConfig(every=400, towards="best"),
+        "dormant_exploration": 0.8,
+    },
+    "curl": {"auxiliary": AuxiliaryConfig(loss="curl", width=16)},
+    "taco": {"auxiliary": AuxiliaryConfig(loss="taco", width=16, hidden=64)},
+    "prediction": {"auxiliary": AuxiliaryConfig(loss="prediction", width=16, hidden=64, steps=3)},
+}
 
 
 @pytest.mark.parametrize("settings", [{}, {"hl_gauss": True, "q_bounds": (0.0, 1.0)}], ids=["scalar", "hl_gauss"])
@@ -111,3 +152,8 @@ def test_swings_up_a_pendulum() -> None:
         returns.append(total)
     assert np.mean(returns[:3]) < -800  # random swinging
     assert np.mean(returns[-5:]) > -250
+
+
+@pytest.mark.parametrize("name", SOLVES)
+def test_reaches_with_each_option(name: str) -> None:
+    assert train(config(**SOLVES[name]), steps=2500) >= 0.95

@@ -53,7 +53,8 @@ class Terminal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "line_env.py").write_text(MODULE)
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         self.small = SMALL
         self.task = "gym:line_env:Line-v0"
 

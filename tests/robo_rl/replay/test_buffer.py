@@ -349,3 +349,57 @@ def test_a_state_of_another_buffer_is_refused():
     ):
         with pytest.raises(UserError):
             other.load_state_dict(saved.state_dict())
+
+
+@given(
+    lengths=st.lists(st.integers(1, 7), min_size=1, max_size=8),
+    ends=st.sampled_from(["terminated", "truncated", "broken"]),
+    capacity=st.integers(3, 40),
+    steps=st.integers(1, 5),
+    kind=st.sampled_from(["state", "cameras"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_following_steps_never_cross_an_episodes_end(lengths, ends, capacity, steps, kind):
+    space = SPACES[kind]
+    buffer = ReplayBuffer(space, ACTION, capacity=capacity, discount=GAMMA)
+    episode_of, last_of, moment = {}, {}, 0
+    for number, length in enumerate(lengths):
+        for i in range(length):
+            end = ends if i == length - 1 and ends != "broken" else ""
+            action = torch.full((1, 2), float(moment))
+            buffer.add(observation(space, [moment]), action, step_to(space, [moment + 1], [float(moment % 4)], [end]))
+            episode_of[moment] = number
+            moment += 1
+        last_of[number] = moment  # the observation that the episode ends with
+        moment += ends == "broken"  # what comes next was not seen before
+        buffer.break_stream()
+    slots = buffer.valid_indices()
+    begins = buffer.gather(slots).action[:, 0].long()
+    found = buffer.follow(slots, steps)
+    key = "state"
+    for row, begin in enumerate(begins.tolist()):
+        within = min(steps, last_of[episode_of[begin]] - begin)
+        assert found.valid[row].tolist() == [k < within for k in range(steps)]
+        assert found.action[row, :within, 0].tolist() == [begin + k for k in range(within)]
+        assert found.obs[key][row, :within, 0].tolist() == [begin + k + 1 for k in range(within)]
+        assert found.reward[row].item() == sum(GAMMA**k * ((begin + k) % 4) for k in range(within))
+        assert found.action[row, within:, 0].tolist() == [begin + within - 1] * (steps - within)
+        if kind == "cameras":
+            seen = observation(space, [begin + k + 1 for k in range(within)])
+            assert torch.equal(found.obs["front"][row, :within], seen["front"])
+
+
+def test_following_steps_come_with_a_sample_and_belong_to_it():
+    buffer = ReplayBuffer(STATE, ACTION, capacity=50, n_step=2, discount=GAMMA, seed=3)
+    twin = ReplayBuffer(STATE, ACTION, capacity=50, n_step=2, discount=GAMMA, seed=3)
+    for moment in range(30):
+        for one in (buffer, twin):
+            step = step_to(STATE, [moment + 1], [1.0], [""])
+            one.add(observation(STATE, [moment]), torch.full((1, 2), float(moment)), step)
+    batch, plain = buffer.sample(64, following=3), twin.sample(64)
+    assert plain.following is None
+    assert torch.equal(batch.action, plain.action)
+    assert torch.equal(batch.following.action[:, 0], batch.action)
+    halves = batch.split(2)
+    assert torch.equal(torch.cat([half.following.action for half in halves]), batch.following.action)
+    assert torch.equal(torch.cat([half.following.obs["state"] for half in halves]), batch.following.obs["state"])

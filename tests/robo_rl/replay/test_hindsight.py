@@ -245,3 +245,10 @@ def test_what_cannot_be_relabelled_is_refused():
 def test_bytes_used_is_what_the_tensors_take():
     buffer = make(capacity=30, num_envs=7)
     assert buffer.bytes_used == sum(v.nbytes for v in vars(buffer).values() if isinstance(v, torch.Tensor))
+
+
+def test_following_steps_are_refused():
+    buffer = make(capacity=4)
+    add(buffer, SPACES["state"], [0], [1], [""])
+    with pytest.raises(UserError, match="following"):
+        buffer.sample(2, following=3)

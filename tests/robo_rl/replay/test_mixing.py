@@ -71,3 +71,16 @@ def test_nothing_to_draw_and_bad_ratios_are_refused():
         MixedReplay(filled(1, 0), None).sample(4)
     with pytest.raises(UserError, match="demo_ratio"):
         MixedReplay(filled(1, 1), None, 1.5)
+
+
+def test_following_steps_are_mixed_as_the_rest():
+    mixed = MixedReplay(filled(1, 7), filled(2, 40), 0.25, following=3)
+    batch = mixed.sample(16, parts=2)
+    marks = sources(batch)
+    following = batch.following
+    assert following.action.shape == (32, 3, 1)
+    assert following.valid.shape == (32, 3)
+    assert torch.equal(following.action[:, 0, 0], marks)
+    for value in following.obs.values():
+        assert torch.equal(value.flatten(1).float(), marks[:, None].expand(-1, value[0].numel()))
+    assert MixedReplay(filled(1, 7), filled(2, 40)).sample(16).following is None

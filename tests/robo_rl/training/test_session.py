@@ -2,9 +2,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
+from robo_rl.agents.auxiliary import AuxiliaryConfig
+from robo_rl.agents.experts import ExpertsConfig
+from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.agents.sac import SACConfig
 from robo_rl.errors import UserError
 from robo_rl.training.checkpoint import load_checkpoint
@@ -125,8 +130,15 @@ def test_resuming_goes_back_to_the_checkpoint(point_env, tmp_path):
     assert json.loads((run.path / "metrics.discarded.jsonl").read_text())["from_the_future"] == 1
 
 
-def test_the_learner_comes_back_bit_for_bit(point_env, tmp_path):
-    config = small(steps=200)
+WITH_OPTIONS = SACConfig(
+    critics=2, hidden=(16, 16), experts=ExpertsConfig(count=3, active=2, width=8), dormant_exploration=0.8,
+    perturb=PerturbationConfig(every=5, towards="best"), auxiliary=AuxiliaryConfig(loss="taco", width=8, hidden=16),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", [SACConfig(critics=2, hidden=(16, 16)), WITH_OPTIONS], ids=["plain", "options"])
+def test_the_learner_comes_back_bit_for_bit(point_env, tmp_path, agent):
+    config = small(steps=200, agent=agent)
     run = new_run(config, tmp_path)
     train(config, run, maker(point_env))
     before = load_checkpoint(run.checkpoints, "latest")
@@ -241,3 +253,29 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_was_finished(point_env, 
     assert checkpoint is not None
     assert all(bool(t.isfinite().all()) for t in checkpoint.tensors("policy").values())
     assert torch.is_tensor(checkpoint.tensors("replay")["rows"])
+
+
+def test_the_best_episodes_are_remembered_once_the_policy_plays(point_env, tmp_path):
+    config = small(steps=200, agent=WITH_OPTIONS, video_episodes=0)
+    run = new_run(config, tmp_path)
+    train(config, run, maker(point_env))
+    returns = load_checkpoint(run.checkpoints, "latest").tensors("agent")["snapshots.returns"]
+    assert returns.isfinite().any()
+    config = small(steps=100, agent=WITH_OPTIONS, video_episodes=0)  # random actions only
+    run = new_run(config, tmp_path)
+    train(config, run, maker(point_env))
+    assert not load_checkpoint(run.checkpoints, "latest").tensors("agent")["snapshots.returns"].isfinite().any()
+
+
+def test_a_loss_that_looks_ahead_rules_out_hindsight(point_env):
+    class WithGoals(point_env):
+        vector = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        observation_space = gymnasium.spaces.Dict(achieved_goal=vector, desired_goal=vector)
+
+        def compute_reward(self, achieved, desired):
+            return (achieved == desired).all(-1).float()
+
+    env = WithGoals(1)
+    make_memory(small(agent=SACConfig(auxiliary=AuxiliaryConfig(loss="curl"))), env, 10**9)
+    with pytest.raises(UserError, match=r"agent\.auxiliary\.loss: prediction looks ahead"):
+        make_memory(small(agent=SACConfig(auxiliary=AuxiliaryConfig(loss="prediction"))), env, 10**9)

@@ -1,10 +1,13 @@
 import math
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robo_rl.training.statistics import wilson_interval
+from robo_rl.errors import MissingExtra
+from robo_rl.training.statistics import interquartile_means, wilson_interval
 
 
 def test_numbers_worked_by_hand():
@@ -44,3 +47,31 @@ def test_holds_the_rate_and_mirrors(counts):
 def test_nonsense_is_refused(successes, episodes, confidence):
     with pytest.raises(ValueError, match="must lie in"):
         wilson_interval(successes, episodes, confidence)
+
+
+def test_interquartile_means_are_of_the_middle_half():
+    pytest.importorskip("rliable")
+    found = interquartile_means({"a": [0.0, 0.4, 0.6, 100.0], "b": [0.5, 0.5, 0.5]}, repetitions=500)
+    assert found["a"][0] == pytest.approx(0.5)
+    assert found["b"] == (0.5, 0.5, 0.5)
+    low, high = found["a"][1:]
+    assert 0.0 <= low < 0.5 < high <= 100.0
+    assert found == interquartile_means({"a": [0.0, 0.4, 0.6, 100.0], "b": [0.5, 0.5, 0.5]}, repetitions=500)
+    with pytest.raises(ValueError, match="'c' has no runs"):
+        interquartile_means({"c": []})
+
+
+def test_intervals_of_interquartile_means_hold_the_truth_about_as_often_as_they_say():
+    pytest.importorskip("rliable")
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        _, low, high = interquartile_means({"a": rng.normal(3.0, 1.0, 12).tolist()}, repetitions=300)["a"]
+        held += low <= 3.0 <= high
+    assert 46 <= held <= 60  # of 57; a bootstrap of few runs is somewhat narrow
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rliable", None)
+    with pytest.raises(MissingExtra, match=r"robo-rl\[study\]"):
+        interquartile_means({"a": [0.0]})

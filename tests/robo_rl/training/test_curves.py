@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.curves import plot_arms, step_curves
+from robo_rl.training.curves import plot_arms, step_curves
 
 
 def run(seed, points, *, seconds, steps, rate):

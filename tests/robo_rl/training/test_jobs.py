@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from benchmarks.jobs import Job, find_outcome, find_outcomes, run_jobs
 from robo_rl.errors import UserError
+from robo_rl.training.jobs import Job, find_outcome, find_outcomes, run_jobs
 
 # Counts its runs in a file, tells what it was given, then prints the outcome as its last line.
 SCRIPT = """

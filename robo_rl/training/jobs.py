@@ -16,14 +16,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.report import ROOT, revision
 from robo_rl.errors import UserError
 from robo_rl.training.durable import write_json
 
 
 @dataclass(frozen=True)
 class Job:
-    """One arm of a benchmark with one seed.
+    """One arm of a study with one seed.
 
     Attributes:
         arm: what is run.
@@ -31,12 +30,14 @@ class Job:
         command: what is run, as a person would type it: ``robo-rl ...`` or ``python -m ...``. Its last line on standard
             output is one JSON object.
         read: makes an outcome of that object.
+        go_on: gives the command that goes on with what an earlier start of this job left unfinished, None if nothing.
     """
 
     arm: str
     seed: int
     command: tuple[str, ...]
     read: Callable[[dict[str, Any]], Mapping[str, Any]] = field(default=dict, compare=False)
+    go_on: Callable[[], Sequence[str] | None] = field(default=lambda: None, compare=False)
 
     @property
     def line(self) -> str:
@@ -49,7 +50,14 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job], work: Path, *, slots: int, fresh: bool = False, console: Console | None = None
+    jobs: Sequence[Job],
+    work: Path,
+    *,
+    slots: int,
+    fresh: bool = False,
+    console: Console | None = None,
+    folder: Path | None = None,
+    about: Callable[[], Mapping[str, Any]] = dict,
 ) -> bool:
     """Run what has no outcome yet, ``slots`` jobs at a time, one core and one thread each.
 
@@ -63,6 +71,8 @@ def run_jobs(
         slots: jobs at a time.
         fresh: run everything anew.
         console: to tell on.
+        folder: that commands are run in; this one if None.
+        about: asked as each job starts; what it says becomes part of the outcome.
 
     Returns:
         Whether every job is done.
@@ -79,7 +89,8 @@ def run_jobs(
     def one(job: Job) -> bool:
         core = cores.get()
         try:
-            return _run(job, work, core, running, console)
+            command = None if fresh else job.go_on()
+            return _run(job, command or job.command, work, core, running, console, folder, about)
         finally:
             cores.put(core)
 
@@ -114,17 +125,26 @@ def find_outcomes(jobs: Sequence[Job], work: Path) -> dict[str, list[dict[str, A
     return found
 
 
-def _run(job: Job, work: Path, core: int, running: set[subprocess.Popen[str]], console: Console) -> bool:
+def _run(
+    job: Job,
+    command: Sequence[str],
+    work: Path,
+    core: int,
+    running: set[subprocess.Popen[str]],
+    console: Console,
+    run_in: Path | None,
+    about: Callable[[], Mapping[str, Any]],
+) -> bool:
     folder = job.folder(work)
     folder.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, {core})  # Of this thread; what it starts inherits it.
-    console.print(f"[bold]{job.arm} seed {job.seed}[/] on core {core}: {job.line}")
-    about = {"arm": job.arm, "seed": job.seed, "command": job.line, "revision": revision()}
-    about["load_at_start"] = round(os.getloadavg()[0], 2)
+    console.print(f"[bold]{job.arm} seed {job.seed}[/] on core {core}: {shlex.join(command)}")
+    facts = {"arm": job.arm, "seed": job.seed, "command": job.line, **about()}
+    facts["load_at_start"] = round(os.getloadavg()[0], 2)
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(
-            _executable(job.command),
-            cwd=ROOT,
+            _executable(command),
+            cwd=run_in,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -140,7 +160,7 @@ def _run(job: Job, work: Path, core: int, running: set[subprocess.Popen[str]], c
             f"[red]{job.arm} seed {job.seed} failed[/] (exit code {process.returncode}); see {folder / 'log.txt'}"
         )
         return False
-    outcome = {**about, **job.read(json.loads(said.strip().splitlines()[-1]))}
+    outcome = {**facts, **job.read(json.loads(said.strip().splitlines()[-1]))}
     write_json(folder / "outcome.json", outcome)
     rate = outcome.get("success_rate")
     console.print(f"[green]{job.arm} seed {job.seed} done[/]" + (f": success {rate:.0%}" if rate is not None else ""))

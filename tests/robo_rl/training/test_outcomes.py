@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.outcomes import curve_figures, final_figures, rate_at, together, train_outcome
+from robo_rl.training.outcomes import curve_figures, final_figures, rate_at, together, train_outcome
 
 
 def row(kind, steps, seconds, rate, episodes=20):

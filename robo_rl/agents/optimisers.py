@@ -1,0 +1,96 @@
+"""Optimisers of the learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+OptimiserName = Literal["adam", "adan"]
+
+
+def make_optimiser(
+    name: OptimiserName, parameters: Iterable[Tensor], learning_rate: float, *, adam_beta1: float = 0.9
+) -> Optimizer:
+    """Return an optimiser that moves ``parameters`` and nothing else."""
+    if name == "adan":
+        return Adan(parameters, learning_rate)
+    return torch.optim.Adam(parameters, learning_rate, betas=(adam_beta1, 0.999), fused=True)
+
+
+class Adan(Optimizer):
+    """Adaptive Nesterov momentum (Xie et al. 2022, "Adan", algorithm 1).
+
+    With the gradient g of step k, all element by element::
+
+        m_k = (1 - b1) m_{k-1} + b1 g_k
+        v_k = (1 - b2) v_{k-1} + b2 (g_k - g_{k-1})
+        n_k = (1 - b3) n_{k-1} + b3 (g_k + (1 - b2) (g_k - g_{k-1}))^2
+        x_{k+1} = (x_k - lr / (sqrt(n_k) + eps) (m_k + (1 - b2) v_k)) / (1 + lr decay)
+
+    from ``m_0 = g_0``, ``v_0 = 0``, ``n_0 = g_0^2``: the first step is ``lr`` against the gradient's sign. Clearing the
+    state is the paper's restart. (The paper has eps under the root; the authors' program, as here, beside it.)
+
+    Args:
+        parameters: to move.
+        lr: step size.
+        betas: b1, b2, b3, the shares that a new gradient has.
+        eps: keeps the division finite.
+        weight_decay: decay.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float, float] = (0.02, 0.08, 0.01),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if lr < 0.0 or eps < 0.0 or weight_decay < 0.0 or not all(0.0 < beta <= 1.0 for beta in betas):
+            raise ValueError(f"lr, eps and weight_decay must not be negative, betas in (0, 1]: {lr=}, {eps=}, {betas=}")
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; return what ``closure`` gives, which is asked for gradients first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._step(parameters, **{key: group[key] for key in ("lr", "betas", "eps", "weight_decay")})
+        return loss
+
+    def _step(
+        self, parameters: list[Tensor], lr: float, betas: tuple[float, float, float], eps: float, weight_decay: float
+    ) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        b1, b2, b3 = betas
+        for p, g in zip(parameters, gradients, strict=True):
+            if not self.state[p]:
+                self.state[p] = {"m": g.clone(), "v": torch.zeros_like(g), "n": g.square(), "before": g.clone()}
+        m, v, n, before = ([self.state[p][key] for p in parameters] for key in ("m", "v", "n", "before"))
+        change = torch._foreach_sub(gradients, before)
+        torch._foreach_lerp_(m, gradients, b1)
+        torch._foreach_lerp_(v, change, b2)
+        torch._foreach_mul_(change, 1.0 - b2)
+        torch._foreach_add_(change, gradients)
+        torch._foreach_mul_(n, 1.0 - b3)
+        torch._foreach_addcmul_(n, change, change, b3)
+        torch._foreach_copy_(before, gradients)
+        ahead = torch._foreach_add(m, v, alpha=1.0 - b2)
+        size = torch._foreach_sqrt(n)
+        torch._foreach_add_(size, eps)
+        torch._foreach_addcdiv_(parameters, ahead, size, -lr)
+        if weight_decay:
+            torch._foreach_div_(parameters, 1.0 + lr * weight_decay)

@@ -1,0 +1,100 @@
+"""What soft actor-critic can be told, and what cannot go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robo_rl.agents.auxiliary import AuxiliaryConfig
+from robo_rl.agents.experts import ExpertsConfig
+from robo_rl.agents.optimisers import OptimiserName
+from robo_rl.agents.perturbation import PerturbationConfig
+from robo_rl.errors import UserError
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """What soft actor-critic can be told."""
+
+    critics: int = 10
+    """Number of critics E in the ensemble."""
+    target_subset: int = 2
+    """Number of critics M, drawn anew for each update, whose minimum makes the target."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers, of critics and policy."""
+    critic_hidden: tuple[int, ...] | None = None
+    """Widths of the critics' hidden layers; hidden if not given."""
+    critic_norm: Literal["layer", "weight", "batch", "none"] = "layer"
+    """Normalisation of the critics. By layer, values stay bounded where there are no data; by batch (CrossQ), there are
+    no target critics."""
+    critic_dropout: float = 0.0
+    """Chance of a critic's hidden unit to be left out of an update (DroQ: 0.01, with two critics)."""
+    actor_layer_norm: bool = False
+    """Normalise the policy's hidden layers."""
+    critic_lr: float = 3e-4
+    """Step size for the critics."""
+    actor_lr: float = 3e-4
+    """Step size for the policy."""
+    temperature_lr: float = 3e-4
+    """Step size for the logarithm of the temperature."""
+    optimiser: OptimiserName = "adam"
+    """What takes the steps: adam or adan."""
+    adam_beta1: float = 0.9
+    """How long Adam's mean of gradients remembers (CrossQ: 0.5)."""
+    tau: float = 0.005
+    """Share of the critics that flows into the target critics at each update."""
+    initial_temperature: float = 0.01
+    """Weight of the entropy at the start. Small for a sparse reward, where 1 drowns it for some 10,000 updates."""
+    target_entropy: float | None = None
+    """Entropy (nats) that the temperature is tuned for; minus half the number of actions if not given."""
+    entropy_backup: bool = False
+    """Count the entropy bonus of later steps in the target. Off, values are plain returns, as sparse tasks want."""
+    actor_q: Literal["mean", "min"] = "mean"
+    """Whether the policy climbs the mean of all critics or their minimum."""
+    actor_updates: int = 1
+    """Updates of policy and temperature after each block of critic updates."""
+    q_bounds: tuple[float, float] | None = None
+    """Smallest and largest return that can occur; targets are clamped to it. (0, 1) for a sparse reward."""
+    hl_gauss: bool = False
+    """Learn histograms of values by cross-entropy (HL-Gauss), not values by squared error; needs q_bounds."""
+    hl_gauss_bins: int = 101
+    """Bins of that histogram."""
+    hl_gauss_sigma: float = 0.75
+    """Standard deviation of the Gaussian around a target, in bin widths."""
+    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    """Mixture of experts in the policy (MENTOR)."""
+    perturb: PerturbationConfig = field(default_factory=PerturbationConfig)
+    """Perturbation of weights by how much of the policy sleeps (DrM, MENTOR)."""
+    dormant_exploration: float = 0.0
+    """Standard deviation that exploration keeps while all of the policy sleeps, less the more it wakes (DrM: 1, MENTOR:
+    0.8)."""
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
+    """Loss that learns features beside the reward."""
+    observation_keys: tuple[str, ...] = ()
+    """Observations to learn from, by name; all of them if empty."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.target_subset <= self.critics:
+            raise UserError(f"target_subset must lie in 1..critics ({self.critics}), not {self.target_subset}")
+        if self.q_bounds is not None and not self.q_bounds[0] < self.q_bounds[1]:
+            raise UserError(f"q_bounds must be (smallest, largest), not {self.q_bounds}")
+        if self.q_bounds is not None and self.entropy_backup:
+            raise UserError("q_bounds hold for plain returns only: set entropy_backup to False, or leave q_bounds out")
+        if self.hl_gauss and self.q_bounds is None:
+            raise UserError("hl_gauss needs q_bounds, the smallest and largest possible return")
+        if self.hl_gauss and self.hl_gauss_bins <= 6 * self.hl_gauss_sigma + 1:
+            raise UserError(f"hl_gauss_bins must exceed 6 * hl_gauss_sigma + 1, not {self.hl_gauss_bins}")
+        if not 0.0 <= self.critic_dropout < 1.0:
+            raise UserError(f"critic_dropout must lie in [0, 1), not {self.critic_dropout}")
+        if self.critic_norm == "batch" and self.critic_dropout:
+            raise UserError("critic_dropout spoils the statistics of critic_norm batch: set it to 0, or norm to layer")
+        if self.critic_norm == "batch" and self.tau != SACConfig.tau:
+            raise UserError("tau does nothing with critic_norm batch, which has no target critics: leave it out")
+        if not 0.0 <= self.adam_beta1 < 1.0:
+            raise UserError(f"adam_beta1 must lie in [0, 1), not {self.adam_beta1}")
+        if self.optimiser != "adam" and self.adam_beta1 != SACConfig.adam_beta1:
+            raise UserError(f"adam_beta1 does nothing with optimiser {self.optimiser}: leave it out")
+        if self.dormant_exploration < 0.0:
+            raise UserError(f"dormant_exploration must be 0 or more, not {self.dormant_exploration}")
+        if self.experts.count and not self.hidden:
+            raise UserError("experts follow the first hidden layer: give hidden at least one width")

@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robo_rl.agents.ensemble import EnsembleMLP
+
+
+def ensemble(members: int = 4, outputs: int = 3, norm: str = "layer", dropout: float = 0.0) -> EnsembleMLP:
+    generator = torch.Generator().manual_seed(0)
+    net = EnsembleMLP(members, 5, (16, 8), outputs, norm=norm, dropout=dropout, generator=generator)
+    for parameter in (*net.scales, *net.shifts, *net.gains):
+        parameter.data.normal_(generator=generator)  # so that an affine part in the wrong place shows
+    return net
+
+
+def inputs(rows: int = 7) -> torch.Tensor:
+    return torch.randn(rows, 5, generator=torch.Generator().manual_seed(1))
+
+
+class TestEnsemble:
+    @pytest.mark.parametrize("norm", ["layer", "weight", "none"])
+    @pytest.mark.parametrize("members", [None, torch.tensor([3, 1])])
+    def test_both_drivers_give_the_same_numbers_and_gradients(self, norm: str, members: torch.Tensor | None) -> None:
+        net = ensemble(norm=norm)
+        x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+        one, batched = net.one_by_one(x, members), net.batched(x, members)
+        assert one.shape == (4 if members is None else 2, 7, 3)
+        torch.testing.assert_close(one, batched)
+        parameters = list(net.parameters())
+        for a, b in zip(
+            torch.autograd.grad(one.square().sum(), parameters),
+            torch.autograd.grad(batched.square().sum(), parameters),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b)
+
+    def test_is_what_a_list_of_modules_computes(self) -> None:
+        net = ensemble()
+        x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+        for e in range(net.members):
+            layers: list[torch.nn.Module] = []
+            for i, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
+                linear = torch.nn.Linear(weight.shape[1], weight.shape[2])
+                linear.weight.data, linear.bias.data = weight[e].T, bias[e]
+                layers.append(linear)
+                if i < 2:
+                    norm = torch.nn.LayerNorm(weight.shape[2])
+                    norm.weight.data, norm.bias.data = net.scales[i][e], net.shifts[i][e]
+                    layers += [norm, torch.nn.ReLU()]
+            torch.testing.assert_close(net(x)[e], torch.nn.Sequential(*layers)(x))
+
+    def test_a_subset_is_those_members_in_that_order(self) -> None:
+        net = ensemble()
+        x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(net(x, torch.tensor([2, 0])), net(x)[[2, 0]])
+
+    @given(member=st.integers(0, 3))
+    @settings(max_examples=4, deadline=None)
+    def test_a_members_loss_moves_no_other_member(self, member: int) -> None:
+        net = ensemble()
+        net(torch.ones(7, 5))[member].square().sum().backward()
+        for parameter in net.parameters():
+            touched = parameter.grad.flatten(1).abs().sum(1) > 0
+            assert touched.tolist() == [e == member for e in range(4)]
+
+    def test_starts_like_linear_layers_and_members_differ(self) -> None:
+        net = EnsembleMLP(50, 16, (64,), 1, norm="layer", generator=torch.Generator().manual_seed(0))
+        weight = net.weights[0]
+        assert weight.abs().max() <= 0.25  # 1 / sqrt(16)
+        assert weight.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.02)
+        assert not torch.equal(weight[0], weight[1])
+
+
+class TestWeightNorm:
+    def test_scaling_a_units_weights_changes_nothing(self) -> None:
+        net = ensemble(norm="weight")
+        before = net(inputs())
+        with torch.no_grad():
+            net.weights[0].mul_(torch.rand(4, 1, 16, generator=torch.Generator().manual_seed(2)) + 0.5)
+        torch.testing.assert_close(net(inputs()), before)
+
+    def test_by_hand(self) -> None:
+        net = EnsembleMLP(1, 2, (), 1, norm="weight", generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            net.weights[0].copy_(torch.tensor([[[3.0], [4.0]]]))
+            net.gains[0].fill_(10.0)
+            net.biases[0].fill_(1.0)
+        # w = 10 * (3, 4) / 5 = (6, 8); 6 * 1 + 8 * 2 + 1
+        assert net(torch.tensor([[1.0, 2.0]])).item() == pytest.approx(23.0)
+
+    def test_starts_as_the_plain_network(self) -> None:
+        plain, normed = (
+            EnsembleMLP(3, 5, (16,), 2, norm=norm, generator=torch.Generator().manual_seed(0))
+            for norm in ("none", "weight")
+        )
+        torch.testing.assert_close(plain(inputs()), normed(inputs()))
+
+
+class TestDropout:
+    def test_without_noise_every_unit_takes_part(self) -> None:
+        assert torch.equal(ensemble(dropout=0.5)(inputs()), ensemble()(inputs()))
+
+    def test_with_noise_the_chosen_share_is_left_out_and_the_rest_scaled_up(self) -> None:
+        net = EnsembleMLP(2, 5, (400,), 1, norm="none", dropout=0.25, generator=torch.Generator().manual_seed(0))
+        masks = net._masks(inputs(50), 2, torch.Generator().manual_seed(0))
+        assert [mask.shape for mask in masks] == [(2, 50, 400)]
+        assert masks[0].unique().tolist() == [0.0, pytest.approx(4 / 3)]
+        assert (masks[0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+        assert not torch.equal(masks[0][0], masks[0][1])
+        assert not torch.equal(masks[0][0, 0], masks[0][0, 1])
+
+    def test_it_comes_before_the_normalisation(self) -> None:
+        net = EnsembleMLP(1, 5, (8,), 1, norm="layer", dropout=0.5, generator=torch.Generator().manual_seed(0))
+        x = inputs()
+        masks = net._masks(x, 1, torch.Generator().manual_seed(3))
+        hidden = (x @ net.weights[0][0] + net.biases[0][0]) * masks[0][0]
+        expected = torch.nn.functional.layer_norm(hidden, (8,)).relu() @ net.weights[1][0] + net.biases[1][0]
+        torch.testing.assert_close(net(x, noise=torch.Generator().manual_seed(3))[0], expected)
+
+    @pytest.mark.parametrize("members", [None, torch.tensor([3, 1])])
+    def test_both_drivers_leave_out_the_same_units(self, members: torch.Tensor | None) -> None:
+        net = ensemble(dropout=0.5)
+        masks = net._masks(inputs(), 4 if members is None else 2, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(net.one_by_one(inputs(), members, masks), net.batched(inputs(), members, masks))
