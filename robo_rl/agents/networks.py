@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm as normalize
 from torch.nn.functional import softplus
 
+from robo_rl.agents.ensemble_kernel import MemberwiseMLP
 from robo_rl.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class EnsembleMLP(nn.Module):
         outputs: width of the output.
         layer_norm: whether each hidden layer is normalised before its ReLU (RLPD, Ball et al. 2023, section 4.2).
         generator: draws the initial weights.
+        precision: of the hidden layers' matrix products; weights, sums and norms stay float32.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class EnsembleMLP(nn.Module):
         *,
         layer_norm: bool,
         generator: torch.Generator,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.members = members
+        self.precision = precision
         self.layer_norm = layer_norm
         widths = [inputs, *hidden, outputs]
         pairs = list(itertools.pairwise(widths))
@@ -126,25 +130,17 @@ class EnsembleMLP(nn.Module):
             x: (B, inputs).
             members: (M,) indices; only these are computed, and E above becomes M. None means all.
         """
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
             return self.one_by_one(x, members)
         return self.batched(x, members)
 
     def one_by_one(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """:meth:`forward`, member after member."""
-        groups = (self.weights, self.biases, self.scales, self.shifts)
-        weights, biases, scales, shifts = ([p.unbind(0) for p in group] for group in groups)
-        last = len(weights) - 1
-        outputs = []
-        for e in range(self.members) if members is None else members.tolist():
-            h = x
-            for i in range(last):
-                h = torch.addmm(biases[i][e], h, weights[i][e])
-                if self.layer_norm:
-                    h = normalize(h, h.shape[-1:], scales[i][e], shifts[i][e])
-                h = h.relu_()
-            outputs.append(torch.addmm(biases[last][e], h, weights[last][e]))
-        return torch.stack(outputs)
+        chosen = range(self.members) if members is None else members.tolist()
+        output: Tensor = MemberwiseMLP.apply(
+            x, chosen, self.precision, self.layer_norm, *self.weights, *self.biases, *self.scales, *self.shifts
+        )
+        return output
 
     def batched(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """:meth:`forward`, all members at once."""
@@ -155,7 +151,10 @@ class EnsembleMLP(nn.Module):
         x = x.expand(self.members if members is None else len(members), *x.shape)
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(pick(bias).unsqueeze(1), x, pick(weight))
+            if i < last and self.precision != torch.float32:
+                x = torch.bmm(x.to(self.precision), pick(weight).to(self.precision)).float() + pick(bias).unsqueeze(1)
+            else:
+                x = torch.baddbmm(pick(bias).unsqueeze(1), x, pick(weight))
             if i < last:
                 if self.layer_norm:
                     scale, shift = pick(self.scales[i]).unsqueeze(1), pick(self.shifts[i]).unsqueeze(1)
@@ -173,14 +172,23 @@ class Policy(nn.Module):
         hidden: widths of the hidden layers.
         layer_norm: whether each hidden layer is normalised before its ReLU.
         generator: draws the initial weights.
+        precision: of the hidden layers' matrix products while it learns; it acts in float32.
     """
 
     def __init__(
-        self, encoder: Encoder, actions: int, hidden: Sequence[int], *, layer_norm: bool, generator: torch.Generator
+        self,
+        encoder: Encoder,
+        actions: int,
+        hidden: Sequence[int],
+        *,
+        layer_norm: bool,
+        generator: torch.Generator,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.actions = actions
+        self.precision = precision
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise([encoder.width, *hidden]))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden if layer_norm)
         self.output = nn.Linear([encoder.width, *hidden][-1], 2 * actions)
@@ -191,22 +199,26 @@ class Policy(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation (B, A) of ``u`` for features (B, encoder.width)."""
         x = features
-        for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if self.norms:
-                x = self.norms[i](x)
-            x = x.relu_()
-        mean, log_std = self.output(x).chunk(2, dim=-1)
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            for i, layer in enumerate(self.layers):
+                x = layer(x)
+                if self.norms:
+                    x = self.norms[i](x)
+                x = x.relu_()
+        mean, log_std = self.output(x.to(torch.float32)).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
-    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw actions by the reparameterisation trick.
+
+        Args:
+            features: (B, encoder.width).
+            noise: (B, A) from a standard normal distribution.
 
         Returns:
             Actions (B, A), their log-density (B,), and the standard deviations (B, A) of ``u``.
         """
         mean, log_std = self(features)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         std = log_std.exp()
         u = mean + std * noise
         return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_std), std

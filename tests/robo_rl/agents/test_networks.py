@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robo_rl.agents.ensemble_kernel import MemberwiseMLP
 from robo_rl.agents.networks import Encoder, EnsembleMLP, Policy, action_width, tanh_gaussian_log_prob
 from robo_rl.errors import UserError
 
@@ -101,6 +102,34 @@ class TestEnsemble:
                     layers += [norm, torch.nn.ReLU()]
             torch.testing.assert_close(net(x)[e], torch.nn.Sequential(*layers)(x))
 
+    @pytest.mark.parametrize("layer_norm", [False, True])
+    @pytest.mark.parametrize("members", [[0, 1, 2, 3], [3, 1]])
+    def test_the_backward_pass_is_the_derivative(self, layer_norm: bool, members: list[int]) -> None:
+        net = ensemble(layer_norm=layer_norm).double()
+        x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(
+            lambda x, *parameters: MemberwiseMLP.apply(x, members, torch.float64, layer_norm, *parameters),
+            (x, *net.weights, *net.biases, *net.scales, *net.shifts),
+        )
+
+    @pytest.mark.parametrize("layer_norm", [False, True])
+    def test_bfloat16_is_near_and_no_more(self, layer_norm: bool) -> None:
+        exact, rounded = ensemble(layer_norm=layer_norm), ensemble(layer_norm=layer_norm)
+        rounded.precision = torch.bfloat16
+        x = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
+        for way in ("one_by_one", "batched"):
+            a, b = getattr(exact, way)(x), getattr(rounded, way)(x)
+            assert b.dtype == torch.float32
+            assert not torch.equal(a, b)
+            torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+            for one, other in zip(
+                torch.autograd.grad(a.square().sum(), list(exact.parameters())),
+                torch.autograd.grad(b.square().sum(), list(rounded.parameters())),
+                strict=True,
+            ):
+                assert other.dtype == torch.float32
+                assert (one - other).norm() < 0.06 * one.norm()
+
     def test_a_subset_is_those_members_in_that_order(self) -> None:
         net = ensemble()
         x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
@@ -169,7 +198,7 @@ class TestPolicy:
         net = policy()
         features = torch.full((20000, 3), 0.3)
         mean, log_std = net(features[:1])
-        action, log_prob, std = net.sample(features, torch.Generator().manual_seed(0))
+        action, log_prob, std = net.sample(features, torch.randn(20000, 2, generator=torch.Generator().manual_seed(0)))
         u = torch.atanh(action.double())
         torch.testing.assert_close(u.mean(0).float(), mean[0], atol=0.03, rtol=0)
         torch.testing.assert_close(u.std(0).float(), log_std[0].exp(), atol=0.03, rtol=0)

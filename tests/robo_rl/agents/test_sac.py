@@ -89,6 +89,36 @@ class TestTarget:
         assert targets(sac, [0.1], [0.9]).item() == pytest.approx(0.1 + 0.9 * 0.5, abs=1e-3)
 
 
+class TestCompiled:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("settings", [{}, {"hl_gauss": True, "q_bounds": (0.0, 1.0)}, {"bfloat16": True}])
+    def test_it_learns_the_same(self, settings: dict[str, object]) -> None:
+        plain, quick = agent(**settings), agent(compile=True, **settings)
+        for seed in range(3):
+            one, other = plain.update(batch(32, seed), utd=4), quick.update(batch(32, seed), utd=4)
+            for name, value in one.items():
+                torch.testing.assert_close(
+                    value, other[name], rtol=1e-3 if not settings.get("bfloat16") else 0.05, atol=1e-3
+                )
+        a, b = plain.policy_state(), quick.policy_state()
+        for name, weights in a.items():
+            torch.testing.assert_close(weights, b[name], rtol=1e-2, atol=1e-3)
+
+    def test_where_it_cannot_be_compiled_it_says_why_and_learns_all_the_same(self, monkeypatch) -> None:
+        def no_compiler(function, **_):
+            def call(*arguments):
+                raise RuntimeError("there is no C++ compiler here")
+
+            return call
+
+        monkeypatch.setattr(torch, "compile", no_compiler)
+        quick, plain = agent(compile=True), agent()
+        with pytest.warns(UserWarning, match="not compiled: there is no C"):
+            quick.update(batch(32), utd=4)
+        plain.update(batch(32), utd=4)
+        assert not moved(plain.state_dict(), quick.state_dict())
+
+
 class TestUpdate:
     def test_optimisers_move_only_what_they_own(self) -> None:
         sac, data = agent(), batch(32)
