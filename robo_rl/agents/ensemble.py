@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm as normalize
 
+from robo_rl.agents.ensemble_kernel import MemberwiseMLP
+
 Norm = Literal["layer", "weight", "none"]
 """How hidden layers are normalised."""
 
@@ -45,6 +47,7 @@ class EnsembleMLP(nn.Module):
         dropout: chance of each hidden unit to be left out, the others scaled up by ``1 / (1 - dropout)``; between a
             linear map and its normalisation (DroQ, Hiraoka et al. 2022). Active where noise is given.
         generator: draws the initial weights.
+        precision: of the hidden layers' matrix products; weights, sums and norms stay float32.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class EnsembleMLP(nn.Module):
         norm: Norm,
         dropout: float = 0.0,
         generator: torch.Generator,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.precision = precision
         self.members = members
         self.norm = norm
         self.dropout = dropout
@@ -91,21 +96,12 @@ class EnsembleMLP(nn.Module):
 
     def one_by_one(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """:meth:`forward`, member after member; ``masks`` scale the hidden units, each (E, B, width)."""
-        groups = (self._weights(), self.biases, self.scales, self.shifts)
-        weights, biases, scales, shifts = ([p.unbind(0) for p in group] for group in groups)
-        last = len(weights) - 1
-        outputs = []
-        for place, e in enumerate(range(self.members) if members is None else members.tolist()):
-            h = x
-            for i in range(last):
-                h = torch.addmm(biases[i][e], h, weights[i][e])
-                if masks is not None:
-                    h = h * masks[i][place]
-                if self.scales:
-                    h = normalize(h, h.shape[-1:], scales[i][e], shifts[i][e])
-                h = h.relu_()
-            outputs.append(torch.addmm(biases[last][e], h, weights[last][e]))
-        return torch.stack(outputs)
+        chosen = range(self.members) if members is None else members.tolist()
+        output: Tensor = MemberwiseMLP.apply(
+            x, chosen, masks, self.precision, bool(self.scales), *self._weights(), *self.biases, *self.scales,
+            *self.shifts,
+        )  # fmt: skip
+        return output
 
     def batched(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """:meth:`forward`, all members at once; ``masks`` scale the hidden units, each (E, B, width)."""
@@ -116,7 +112,10 @@ class EnsembleMLP(nn.Module):
         x = x.expand(self.members if members is None else len(members), *x.shape)
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self._weights(), self.biases, strict=True)):
-            x = torch.baddbmm(pick(bias).unsqueeze(1), x, pick(weight))
+            if i < last and self.precision != torch.float32:
+                x = torch.bmm(x.to(self.precision), pick(weight).to(self.precision)).float() + pick(bias).unsqueeze(1)
+            else:
+                x = torch.baddbmm(pick(bias).unsqueeze(1), x, pick(weight))
             if i < last:
                 if masks is not None:
                     x = x * masks[i]

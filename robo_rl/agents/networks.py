@@ -89,6 +89,7 @@ class Policy(nn.Module):
         layer_norm: whether each hidden layer is normalised before its ReLU.
         experts: a mixture of experts that takes the place of all hidden layers but the first, if its count is not 0.
         generator: draws the initial weights.
+        precision: of the hidden layers' matrix products while it learns; it acts in float32.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class Policy(nn.Module):
         layer_norm: bool,
         experts: ExpertsConfig | None = None,
         generator: torch.Generator,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.precision = precision
         self.encoder = encoder
         self.actions = actions
         mixes = experts is not None and experts.count > 0
@@ -134,12 +137,14 @@ class Policy(nn.Module):
 
     def _hidden(self, features: Tensor) -> Tensor:
         x = features
-        for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if self.norms:
-                x = self.norms[i](x)
-            x = x.relu_()
-        return x
+        lowered = self.precision != torch.float32 and not torch.is_inference_mode_enabled()
+        with torch.autocast(x.device.type, self.precision, enabled=lowered):
+            for i, layer in enumerate(self.layers):
+                x = layer(x)
+                if self.norms:
+                    x = self.norms[i](x)
+                x = x.relu_()
+        return x.to(torch.float32)
 
     def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw actions by the reparameterisation trick.

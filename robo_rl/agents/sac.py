@@ -67,6 +67,7 @@ class SAC:
         if config.hl_gauss and config.q_bounds is not None:
             self.head = HLGaussHead(*config.q_bounds, config.hl_gauss_bins, config.hl_gauss_sigma).to(self.device)
 
+        self._precision = torch.bfloat16 if config.bfloat16 else torch.float32
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)
         self._encoder: Encoder | Features = Encoder(observation_space, config.observation_keys)
@@ -124,6 +125,7 @@ class SAC:
             layer_norm=config.actor_layer_norm,
             experts=config.experts,
             generator=generator,
+            precision=self._precision,
         )
         return policy.to(self.device)
 
@@ -134,7 +136,10 @@ class SAC:
         if config.critic_norm == "batch":
             critic: EnsembleMLP = CrossQCritic(*shape, generator=generator)
         else:
-            critic = EnsembleMLP(*shape, norm=config.critic_norm, dropout=config.critic_dropout, generator=generator)
+            critic = EnsembleMLP(
+                *shape, norm=config.critic_norm, dropout=config.critic_dropout, generator=generator,
+                precision=self._precision,
+            )  # fmt: skip
         bias = self.head.initial_bias()
         if bias is not None:
             critic.biases[-1].data.copy_(bias)
@@ -236,6 +241,7 @@ class SAC:
         """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
         features = batch.obs["features"]
         action, log_prob, std = self.policy.sample(features, self.learning)
+        self.critic.requires_grad_(False)
         values = self.head.value(self.critic(torch.cat([features, action], dim=-1), noise=self.learning))
         value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
         loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
@@ -244,6 +250,7 @@ class SAC:
         self.actor_optimiser.zero_grad()
         loss.backward(inputs=self._actor_parameters)
         self.actor_optimiser.step()
+        self.critic.requires_grad_(True)
         return {
             "actor_loss": loss.detach(),
             "entropy": -log_prob.detach().mean(),

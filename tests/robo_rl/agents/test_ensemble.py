@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robo_rl.agents.ensemble import EnsembleMLP
+from robo_rl.agents.ensemble_kernel import MemberwiseMLP
 
 
 def ensemble(members: int = 4, outputs: int = 3, norm: str = "layer", dropout: float = 0.0) -> EnsembleMLP:
@@ -51,6 +52,39 @@ class TestEnsemble:
                     norm.weight.data, norm.bias.data = net.scales[i][e], net.shifts[i][e]
                     layers += [norm, torch.nn.ReLU()]
             torch.testing.assert_close(net(x)[e], torch.nn.Sequential(*layers)(x))
+
+    @pytest.mark.parametrize("norm", ["layer", "none"])
+    @pytest.mark.parametrize("members", [[0, 1, 2, 3], [3, 1]])
+    @pytest.mark.parametrize("dropout", [False, True])
+    def test_the_backward_pass_is_the_derivative(self, norm: str, members: list[int], dropout: bool) -> None:
+        net = ensemble(norm=norm).double()
+        x = inputs().double().requires_grad_()
+        masks = None
+        if dropout:
+            generator = torch.Generator().manual_seed(2)
+            shapes = [(len(members), 7, width) for width in net.hidden]
+            masks = [torch.empty(shape, dtype=torch.float64).bernoulli_(0.7, generator=generator) for shape in shapes]
+        assert torch.autograd.gradcheck(
+            lambda x, *parameters: MemberwiseMLP.apply(x, members, masks, torch.float64, norm == "layer", *parameters),
+            (x, *net.weights, *net.biases, *net.scales, *net.shifts),
+        )
+
+    @pytest.mark.parametrize("norm", ["layer", "none"])
+    def test_bfloat16_is_near_and_no_more(self, norm: str) -> None:
+        exact, rounded = ensemble(norm=norm), ensemble(norm=norm)
+        rounded.precision = torch.bfloat16
+        for way in ("one_by_one", "batched"):
+            a, b = getattr(exact, way)(inputs(64)), getattr(rounded, way)(inputs(64))
+            assert b.dtype == torch.float32
+            assert not torch.equal(a, b)
+            torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+            for one, other in zip(
+                torch.autograd.grad(a.square().sum(), list(exact.parameters())),
+                torch.autograd.grad(b.square().sum(), list(rounded.parameters())),
+                strict=True,
+            ):
+                assert other.dtype == torch.float32
+                assert (one - other).norm() < 0.06 * one.norm()
 
     def test_a_subset_is_those_members_in_that_order(self) -> None:
         net = ensemble()
