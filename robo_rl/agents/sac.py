@@ -7,6 +7,7 @@ critic, actor, temperature. Mixing demonstrations into the batch and n-step retu
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from robo_rl.agents.augmentation import Augmentation
+from robo_rl.agents.encoders import make_encoder
 from robo_rl.agents.heads import Head, HLGaussHead, ScalarHead
-from robo_rl.agents.networks import Encoder, EnsembleMLP, Policy, action_width
+from robo_rl.agents.networks import EnsembleMLP, Policy, action_width
 from robo_rl.agents.snapshot import Part, pack, unpack
 from robo_rl.contracts.learning import Batch
 from robo_rl.errors import UserError
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     import gymnasium
 
     from robo_rl.contracts.learning import Metrics, Obs
+
+_FOR_IMAGES = (
+    "encoder", "encoder_weights", "share_encoder", "cache_features", "feature_variants", "random_shift",
+    "colour_jitter",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,20 @@ class SACConfig:
     """Standard deviation of the Gaussian around a target, in bin widths."""
     observation_keys: tuple[str, ...] = ()
     """Observations to learn from, by name; all of them if empty."""
+    encoder: Literal["conv", "resnet10", "resnet18", "frozen"] = "conv"
+    """What camera images are encoded by: a network that the critics train, or a frozen one (of any architecture)."""
+    encoder_weights: str | None = None
+    """File with weights to start it from, or timm:NAME; frozen: those of robo-rl pretrain-encoder if not given."""
+    share_encoder: bool = False
+    """One image encoder for all cameras instead of one each."""
+    cache_features: bool = False
+    """Store the feature maps of a frozen encoder, computed once a frame, in place of the images."""
+    feature_variants: int = 4
+    """Feature maps stored of each frame: one as it is, the others of augmented ones; each update draws one."""
+    random_shift: int = 4
+    """Largest random shift of an image that is learned from, pixels."""
+    colour_jitter: float = 0.0
+    """Largest random change of contrast, colours and brightness of an image that is learned from, 0 to 1."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.target_subset <= self.critics:
@@ -80,13 +102,27 @@ class SACConfig:
             raise UserError("hl_gauss needs q_bounds, the smallest and largest possible return")
         if self.hl_gauss and self.hl_gauss_bins <= 6 * self.hl_gauss_sigma + 1:
             raise UserError(f"hl_gauss_bins must exceed 6 * hl_gauss_sigma + 1, not {self.hl_gauss_bins}")
+        if self.cache_features and self.encoder != "frozen":
+            raise UserError("cache_features: only those of a frozen encoder stay the same; give --agent.encoder frozen")
+        if self.feature_variants != 4 and not self.cache_features:
+            raise UserError("feature_variants: there are none without --agent.cache-features; leave it out")
+        for name, low, high in (("feature_variants", 1, 64), ("random_shift", 0, 64), ("colour_jitter", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name}: must lie in [{low}, {high}], got {getattr(self, name)}")
+
+    def set_for_images(self) -> str | None:
+        """Return the name of an option that only images have a use for and that is not as it is by default."""
+        return next((name for name in _FOR_IMAGES if getattr(self, name) != getattr(SACConfig, name)), None)
 
 
 class SAC:
-    """Soft actor-critic on vectors.
+    """Soft actor-critic on vectors or camera images.
+
+    An encoder of images learns from the critics' loss alone; the policy takes its features as they are (SAC-AE, Yarats
+    et al. 2019; DrQ, Kostrikov et al. 2020). The next observation goes through the same encoder, without a gradient.
 
     Args:
-        observation_space: of one environment, a dictionary of vectors.
+        observation_space: of one environment, a dictionary of vectors and images.
         action_space: of one environment, a box of [-1, 1].
         config: see :class:`SACConfig`.
         seed: of the initial weights, the noise and the choice of critics.
@@ -109,7 +145,7 @@ class SAC:
     ) -> None:
         self.config = config = config or SACConfig()
         self.device = torch.device(device)
-        encoder, actions = Encoder(observation_space, config.observation_keys), action_width(action_space)
+        actions = action_width(action_space)
         self.target_entropy = -0.5 * actions if config.target_entropy is None else config.target_entropy
 
         self.head: Head = ScalarHead()
@@ -118,6 +154,7 @@ class SAC:
 
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)
+        encoder = make_encoder(observation_space, config, weights)
         self.policy = Policy(encoder, actions, config.hidden, layer_norm=config.actor_layer_norm, generator=weights).to(
             self.device
         )
@@ -135,10 +172,14 @@ class SAC:
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
 
-        self._actor_parameters = list(self.policy.parameters())
+        self.encoder = encoder
+        self._augment = Augmentation(config.random_shift, config.colour_jitter)
+        encoding = [p for p in encoder.parameters() if p.requires_grad]  # none of vectors; the critics' loss moves them
+        named = self.policy.named_parameters()
+        self._actor_parameters = [p for name, p in named if not name.startswith("encoder.")]
         self._critic_parameters = list(self.critic.parameters())
         self._target_parameters = list(self.target_critic.parameters())
-        self.critic_optimiser = torch.optim.Adam(self._critic_parameters, config.critic_lr, fused=True)
+        self.critic_optimiser = torch.optim.Adam([*self._critic_parameters, *encoding], config.critic_lr, fused=True)
         self.actor_optimiser = torch.optim.Adam(self._actor_parameters, config.actor_lr, fused=True)
         self.temperature_optimiser = torch.optim.Adam([self.log_temperature], config.temperature_lr, fused=True)
         self._move_average = get_ema_multi_avg_fn(1.0 - config.tau)
@@ -162,8 +203,7 @@ class SAC:
         """
         if utd < 1 or len(batch.reward) % utd:
             raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
-        encoded = replace(batch, obs=self._encode(batch.obs), next_obs=self._encode(batch.next_obs))
-        for part in encoded.split(utd):
+        for part in self._encoded(batch, utd):
             outputs, target = self._update_critic(part)
         metrics = self._critic_metrics(outputs, target)
         for _ in range(self.config.actor_updates):
@@ -172,11 +212,22 @@ class SAC:
         self.updates += utd
         return metrics | actor_metrics | {"temperature": self.log_temperature.detach().exp()}
 
-    def _encode(self, obs: Obs) -> Obs:
-        return {"features": self.policy.encoder(obs)}
+    def _encoded(self, batch: Batch, parts: int) -> Iterator[Batch]:
+        """Return the parts of ``batch``, observations as features; an encoder that learns sees each in its turn."""
+        if not self.encoder.learns:
+            yield from self._features(batch).split(parts)
+            return
+        for part in batch.split(parts):
+            obs, next_obs = (self._augment(each, self.learning) for each in (part.obs, part.next_obs))
+            yield self._features(replace(part, obs=obs, next_obs=next_obs))
+
+    def _features(self, batch: Batch) -> Batch:
+        with torch.no_grad():
+            next_features = self.encoder(batch.next_obs)
+        return replace(batch, obs={"features": self.encoder(batch.obs)}, next_obs={"features": next_features})
 
     def _update_critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One step of all critics towards one target, then of the target critics towards them; returns both sides."""
+        """One step of all critics (and their encoder) to one target, then of the target critics; returns both sides."""
         target = self._td_target(batch)
         outputs = self.critic(torch.cat([batch.obs["features"], batch.action], dim=-1))
         loss = self.head.loss(outputs, target).mean(dim=1).sum()  # a sum over members: each learns as if alone
@@ -212,7 +263,7 @@ class SAC:
 
     def _update_actor(self, batch: Batch) -> Metrics:
         """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
-        features = batch.obs["features"]
+        features = batch.obs["features"].detach()
         action, log_prob, std = self.policy.sample(features, self.learning)
         values = self.head.value(self.critic(torch.cat([features, action], dim=-1)))
         value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
