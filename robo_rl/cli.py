@@ -18,12 +18,13 @@ COMMANDS = {
     "eval": "measure the success of a trained policy",
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",
+    "pretrain-encoder": "make the weights of an image encoder from pictures of the simulator",
     "tasks": "list the tasks",
     "deploy": "run a trained policy on a robot cell",
     "cell": "start a robot cell, look it over, stop it, go on",
     "doctor": "say what this machine can do, and how to mend what it cannot",
 }
-_MODULES = {"eval": "evaluate"}
+_MODULES = {"eval": "evaluate", "pretrain-encoder": "pretrain_encoder"}
 
 
 def usage() -> str:
