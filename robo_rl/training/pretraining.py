@@ -1,6 +1,6 @@
 """Backbones learned from a simulator's pictures: regress where things are.
 
-Pictures are taken along the scripted expert's motion, disturbed by random actions of every strength, from the task's
+Pictures are taken along the scripted expert's motion, disturbed by random actions, mostly weak ones, from the task's
 own random starts. What is regressed are positions and orientations: of the objects in the tool's frame for a camera on
 the tool, of the tool and the objects in the base frame for a camera that stands still. Either frame is fixed to the
 camera. Images are shifted at random while the poses stay, so that what is learned leans on what is in the picture, not
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from robo_rl.agents.augmentation import Augmentation
-from robo_rl.agents.backbones import Backbone, BackboneSpec, draw_weights
+from robo_rl.agents.backbones import Backbone, BackboneSpec, Keypoints, draw_weights
 from robo_rl.agents.encoder_weights import EncoderWeights, weights_of
 from robo_rl.agents.encoders import IMAGE_FEATURES, ImageHead
 from robo_rl.errors import UserError
@@ -72,7 +72,7 @@ def take_pictures(
         return torch.rand(shape, generator=generator)
 
     env.reset()
-    strength, wander = uniform(n, 1), 2.0 * uniform(*size) - 1.0
+    strength, wander = uniform(n, 1).square(), 2.0 * uniform(*size) - 1.0
     episode = torch.arange(n)
     images: dict[str, list[Tensor]] = {camera.name: [] for camera in cameras}
     poses: list[dict[str, Tensor]] = []
@@ -85,7 +85,7 @@ def take_pictures(
             over = step.done.cpu() | (uniform(n) < _NEW_EPISODE)
             if bool(over.any()):
                 env.reset(over.to(env.device))
-                strength = torch.where(over[:, None], uniform(n, 1), strength)
+                strength = torch.where(over[:, None], uniform(n, 1).square(), strength)
                 episode = torch.where(over, int(episode.max()) + 1 + torch.arange(n), episode)
         for camera in cameras:
             seen = [torch.from_numpy(env.render(camera.name, i, camera.width, camera.height)) for i in range(n)]
@@ -194,8 +194,30 @@ def learn_encoder(
         schedule.step()
         on_update(update, loss.item())
     errors = {key: model.errors(views[key]) for key, model in models.items()}
+    for key, model in models.items():
+        if isinstance(model.backbone.net, Keypoints):
+            some = rows[torch.randint(len(rows), (256,), generator=generator)]
+            standardise(model.backbone, views[key].images[some].to(device))
     told = {**(notes or {}), "error_mm": errors, "random_shift": augment.shift}
     return weights_of({key: model.backbone for key, model in models.items()}, told), errors
+
+
+@torch.no_grad()
+def standardise(backbone: Backbone, images: Tensor) -> None:
+    """Scale and shift the last layer of a :class:`Keypoints` backbone so that its code has mean 0 and variance 1.
+
+    Learners then begin with every entry of the code at one size, and float16 is precise where it varies.
+
+    Args:
+        backbone: to change.
+        images: (N, H, W, 3) uint8, over which it has these moments.
+    """
+    layer = backbone.net.get_submodule("code")[-1]  # type: ignore[index]
+    code = torch.cat([backbone(part) for part in images.split(64)]).flatten(1)
+    std, mean = torch.std_mean(code, dim=0)
+    std = std.clamp_min(1e-3)
+    layer.weight.div_(std[:, None])
+    layer.bias.sub_(mean).div_(std)
 
 
 class _PoseModel(nn.Module):

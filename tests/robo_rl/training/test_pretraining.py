@@ -10,7 +10,8 @@ from robo_rl.agents.augmentation import Augmentation
 from robo_rl.contracts import CameraSpec, Reading
 from robo_rl.contracts.learning import Step
 from robo_rl.errors import UserError
-from robo_rl.training.pretraining import Views, learn_encoder, poses_seen, take_pictures
+from robo_rl.agents.backbones import Backbone, BackboneSpec
+from robo_rl.training.pretraining import Views, learn_encoder, poses_seen, standardise, take_pictures
 
 SIZE = 24
 
@@ -138,3 +139,18 @@ def test_what_cannot_be_learned_from_is_refused():
     few = Views(few.images, few.bodies, few.positions, few.rotations, torch.zeros(3, dtype=torch.bool))
     with pytest.raises(UserError, match="images: 3 are too few"):
         learn(few, "conv", 1)
+
+
+def test_a_standardised_code_has_one_size_and_tells_the_same():
+    net = Backbone(BackboneSpec("keypoints", (SIZE, SIZE)), torch.Generator().manual_seed(0))
+    images = dots(60).images
+    with torch.no_grad():
+        before = net(images).flatten(1)
+        standardise(net, images)
+        after = net(images).flatten(1)
+    std, mean = torch.std_mean(after, dim=0)
+    torch.testing.assert_close(std, torch.ones(64), rtol=0, atol=1e-3)
+    torch.testing.assert_close(mean, torch.zeros(64), rtol=0, atol=1e-3)
+    # Each entry is the one from before, scaled and shifted.
+    spread = before.std(0)
+    torch.testing.assert_close(after * spread + before.mean(0), before, rtol=1e-3, atol=1e-3)
