@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from robo_rl.contracts import Command, Obs, Reading, Start, Step, Task, World
+from robo_rl.contracts.reading import PROPRIOCEPTIVE
 from robo_rl.errors import InvalidAction, MissingReading, UserError
 
 
@@ -27,12 +28,15 @@ class Env:
         task: what is done in it.
         seed: of the starts to come.
         reward: ``sparse``, 1 at success and 0 otherwise; or ``dense``, the task's scaled terms on top of it.
+        obs: ``state``, what the task observes, and camera images beside it where the world reads cameras; or
+            ``pixels``, camera images and ``proprio``, what the arm knows of itself, in place of ``state``.
 
     Raises:
         MissingReading: if the task needs a reading that the world does not give; names it.
+        UserError: if there is no such reward or observation here.
     """
 
-    def __init__(self, world: World, task: Task, *, seed: int = 0, reward: str = "sparse") -> None:
+    def __init__(self, world: World, task: Task, *, seed: int = 0, reward: str = "sparse", obs: str = "state") -> None:
         self._assumes = not task.privileged_readings <= world.provides
         missing = task.readings - world.provides
         if self._assumes and type(task).assume is Task.assume:
@@ -51,6 +55,12 @@ class Env:
         self._reward_scales = dict(task.reward_scales) if reward == "dense" else {}
         self._full = task.readings | task.privileged_readings
         self._cameras = sorted(name for name in world.provides if name.startswith("camera."))
+        if obs not in ("state", "pixels"):
+            raise UserError(f"obs: must be 'state' or 'pixels', not {obs!r}")
+        if obs == "pixels" and not self._cameras:
+            raise UserError(f"obs: task {task.name!r} has no camera in {type(world).__name__}; use --obs state")
+        self._pixels = obs == "pixels"
+        self._proprioceptive = PROPRIOCEPTIVE & world.provides
         self.observation_space = self._space()
         self._action_shape = (self.num_envs, *task.action_space.shape)
         self._steps = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
@@ -67,6 +77,11 @@ class Env:
         if self._reading is None:
             raise UserError("the environment has not been reset; call reset() before step()")
         return self._reading
+
+    @property
+    def render_seconds(self) -> float:
+        """Seconds that drawing what the cameras see has taken so far; 0 where nothing is drawn."""
+        return getattr(self.world, "render_seconds", 0.0)
 
     def seed(self, seed: int) -> None:
         """Make the starts to come a function of ``seed``."""
@@ -140,6 +155,8 @@ class Env:
 
     def _space(self) -> gymnasium.spaces.Dict:
         spaces: dict[str, gymnasium.Space] = dict(self.task.observation_space.spaces)
+        if self._pixels:
+            spaces = {"proprio": self.task.proprioception_space}
         specs = {f"camera.{camera.name}.rgb": camera for camera in self.task.scene().cameras}
         for name in self._cameras:
             camera = specs[name]
@@ -147,7 +164,10 @@ class Env:
         return gymnasium.spaces.Dict(spaces)
 
     def _observe(self, reading: Reading) -> Obs:
-        obs = self.task.observe(reading.only(self.task.readings))
+        if self._pixels:
+            obs = {"proprio": self.task.proprioception(reading.only(self._proprioceptive))}
+        else:
+            obs = self.task.observe(reading.only(self.task.readings))
         for name in self._cameras:
             obs[name] = reading[name]
         return obs

@@ -100,6 +100,7 @@ def make_env(
     threads: int | None = None,
     cameras: bool = False,
     device: str | None = None,
+    obs: str = "state",
 ) -> Env:
     """Build a task in a simulator.
 
@@ -113,6 +114,7 @@ def make_env(
         threads: physics threads of a simulator on the CPU; as many as there are cores if None.
         cameras: whether the cameras of the scene are read and observed.
         device: where a simulator that can choose runs, such as ``cuda``; its own choice if None.
+        obs: ``state``, or ``pixels`` for camera images and what the arm knows of itself.
 
     Raises:
         UserError: if a name is unknown, or the simulator has no such option.
@@ -124,7 +126,12 @@ def make_env(
         raise unknown_name("world", world, _WORLDS)
     if num_envs < 1:
         raise UserError(f"num_envs: must be at least 1, got {num_envs}")
-    return Env(_WORLDS[world](task, num_envs, threads, cameras, device), task, seed=seed, reward=reward)
+    made = _WORLDS[world](task, num_envs, threads, cameras or obs == "pixels", device)
+    try:
+        return Env(made, task, seed=seed, reward=reward, obs=obs)
+    except BaseException:
+        made.close()
+        raise
 
 
 def _mujoco(

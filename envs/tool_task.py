@@ -40,6 +40,12 @@ class ToolTask(Task):
         "eval_every": 1_000,
     }
     """Settings of ``robo-rl train`` that suit a sparse reward in [0, 1] and episodes of some tens of steps."""
+    pixel_training_defaults: ClassVar[Mapping[str, object]] = {
+        "batch_size": 128,
+        "replay_capacity": 20_000,
+        "eval_every": 2_000,
+    }
+    """What differs from them where the policy looks through cameras (``--obs pixels``)."""
 
     @property
     @abstractmethod
@@ -65,6 +71,41 @@ class ToolTask(Task):
     def observation_space(self) -> gymnasium.spaces.Dict:
         """One vector, ``state``."""
         return gymnasium.spaces.Dict({"state": gymnasium.spaces.Box(-np.inf, np.inf, (self.state_size,), np.float32)})
+
+    @cached_property
+    def proprioception_space(self) -> gymnasium.spaces.Box:
+        """A vector; see :meth:`proprioception`."""
+        return gymnasium.spaces.Box(-np.inf, np.inf, (27,), np.float32)
+
+    def proprioception(self, reading: Reading) -> torch.Tensor:
+        """Return what the arm knows of itself, (B, 27), each entry of the order of one.
+
+        Position over the middle of the work space (3), turn against a tool that points straight down (3), lead of the
+        target (3) and of its rotation (3), velocity (3), angular velocity (3), force (3), torque (3), gripper and its
+        command (2), share of the episode that is over (1). Directions are seen in the frame that actions are in, the
+        position in the base's.
+        """
+        pos, rot = reading["tcp_pos"], reading["tcp_rot"]
+        limits, width = self.robot.impedance, max(self.robot.gripper.max_width, 1e-3)
+        vectors = torch.stack(
+            [
+                (reading["target_pos"] - pos) / limits.clip, reading["tcp_linvel"] / 0.1, reading["tcp_angvel"] / 0.5,
+                reading["tcp_force"] / 10.0, reading["tcp_torque"],
+            ], dim=1,
+        )  # fmt: skip
+        if self._delta.frame == "tool":
+            vectors = vectors @ rot
+        down = torch.tensor([1.0, -1.0, -1.0], device=pos.device)[:, None]
+        parts = [
+            sines(down * rot) / 0.3,
+            sines(rot.mT @ reading["target_rot"]) / limits.rotational_clip,
+            vectors.flatten(1),
+            2.0 * reading["gripper_width"] / width - 1.0,
+            2.0 * reading["gripper_target"] / width - 1.0,
+            reading["time"] * (self.robot.control_rate / self.horizon),
+        ]
+        place = (pos - torch.tensor(self.robot.work_center, device=pos.device)) / 0.05
+        return torch.cat([place, torch.cat(parts, dim=-1).clamp(-3.0, 3.0)], dim=-1)
 
     @cached_property
     def readings(self) -> frozenset[str]:
@@ -101,6 +142,11 @@ class ToolTask(Task):
     ) -> torch.Tensor:
         """The action (B, A), clipped to [-1, 1], whose target comes nearest to a pose: what scripted experts speak."""
         return self.action_of(Command(pos, rot, width), reading).clamp(-1.0, 1.0)
+
+
+def sines(rot: torch.Tensor) -> torch.Tensor:
+    """Axis (B, 3) of rotations (B, 3, 3) times the sine of their angle: the rotation vector where that is small."""
+    return 0.5 * (rot[:, [2, 0, 1], [1, 2, 0]] - rot[:, [1, 2, 0], [2, 0, 1]])
 
 
 def quick(value: torch.Tensor) -> Array:

@@ -20,13 +20,14 @@ COMMANDS = {
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",
     "export": "write a trained policy as one file that acts without torch",
+    "pretrain-encoder": "make the weights of an image encoder from pictures of the simulator",
     "tasks": "list the tasks",
     "deploy": "run a trained policy on a robot cell",
     "cell": "start a robot cell, look it over, stop it, go on",
     "bench": "measure the speed of learner, actor, replay and world on this machine",
     "doctor": "say what this machine can do, and how to mend what it cannot",
 }
-_MODULES = {"eval": "evaluate"}
+_MODULES = {"eval": "evaluate", "pretrain-encoder": "pretrain_encoder"}
 
 
 def usage() -> str:

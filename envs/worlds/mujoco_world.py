@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import mujoco
@@ -39,6 +40,7 @@ class MujocoWorld(SimulatedWorld):
     Attributes:
         models: of each copy.
         datas: of each copy.
+        render_seconds: that reading the cameras has taken so far.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MujocoWorld(SimulatedWorld):
         self._shares = np.array_split(np.arange(num_envs), threads)
         self._sensors = np.zeros((num_envs, self.model.nsensordata))
         self._renderers: dict[tuple[int, int], Renderer] = {}  # by size, for pictures that are asked for one by one
+        self.render_seconds = 0.0
         self._rig = CameraRig(self.model, scene.cameras) if cameras and scene.cameras else None
         if self._rig:
             self.provides |= {f"camera.{camera.name}.rgb" for camera in scene.cameras}
@@ -169,4 +172,9 @@ class MujocoWorld(SimulatedWorld):
         return self._sensors.astype(np.float32)
 
     def _images(self) -> dict[str, torch.Tensor]:
-        return self._rig.read(self.datas) if self._rig is not None else {}
+        if self._rig is None:
+            return {}
+        began = time.perf_counter()
+        images = self._rig.read(self.datas)
+        self.render_seconds += time.perf_counter() - began
+        return images

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
+from robo_rl.agents.encoders import Encoder
 from robo_rl.agents.ensemble import start
-from robo_rl.agents.networks import Encoder
 from robo_rl.agents.optimisers import OptimiserName, make_optimiser
 from robo_rl.agents.switches import refuse_idle
 from robo_rl.contracts.learning import Batch, Following, Obs

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robo_rl.agents.networks import Encoder, Policy, action_width
+from robo_rl.agents.encoders import Encoder
+from robo_rl.agents.networks import Policy, action_width
 from robo_rl.agents.snapshot import Part, pack, unpack
 from robo_rl.contracts.learning import Batch
 

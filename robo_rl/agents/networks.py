@@ -1,4 +1,4 @@
-"""Networks of the learners: observation encoder and tanh-Gaussian policy; ensembles stand in a file of their own."""
+"""The tanh-Gaussian policy; encoders and ensembles stand in files of their own."""
 
 from __future__ import annotations
 
@@ -15,55 +15,15 @@ from torch.nn.functional import softplus
 
 from robo_rl.agents.ensemble import start
 from robo_rl.agents.experts import ExpertsConfig, MixtureOfExperts
-from robo_rl.errors import UserError, unknown_name
+from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
     from robo_rl.agents.auxiliary import Features
+    from robo_rl.agents.encoders import Encoder, PixelEncoder
     from robo_rl.contracts.learning import Obs
 
 LOG_STD_RANGE = (-10.0, 2.0)
 """Bounds of the policy's log standard deviation, before the tanh: wide enough never to bind, finite for safety."""
-
-
-class Encoder(nn.Module):
-    """Observations to features: every vector of the dictionary, in sorted order of its name, side by side.
-
-    It has no weights. Goal dictionaries (``observation``, ``achieved_goal``, ``desired_goal``) need nothing special.
-
-    Args:
-        space: of one environment.
-        keys: names to learn from; all if empty.
-
-    Raises:
-        UserError: if the space is no dictionary, a name is unknown, or a value is no vector of real numbers.
-    """
-
-    def __init__(self, space: gymnasium.Space, keys: Sequence[str] = ()) -> None:
-        super().__init__()
-        if not isinstance(space, gymnasium.spaces.Dict):
-            raise UserError(f"observation_space must be a gymnasium Dict of vectors, not {type(space).__name__}")
-        for key in keys:
-            if key not in space.spaces:
-                raise unknown_name("observation_keys entry", key, space.spaces)
-        self.keys = tuple(sorted(keys or space.spaces))
-        self.width = sum(_vector_width(key, space.spaces[key]) for key in self.keys)
-
-    def forward(self, obs: Obs) -> Tensor:
-        """Return features (B, width), float32, of observations, each (B, n)."""
-        vectors = [obs[key].to(torch.float32) for key in self.keys]
-        return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
-
-
-def _vector_width(key: str, space: gymnasium.Space) -> int:
-    if isinstance(space, gymnasium.spaces.Box):
-        if space.dtype == np.uint8:
-            raise UserError(
-                f"observation {key!r} is an image, and this agent learns from vectors: "
-                "name the vectors to use in observation_keys (of our tasks: 'state')"
-            )
-        if len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
-            return space.shape[0]
-    raise UserError(f"observation {key!r} is no vector of real numbers but {space}; leave it out with observation_keys")
 
 
 def action_width(space: gymnasium.Space) -> int:
@@ -94,7 +54,7 @@ class Policy(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder | Features,
+        encoder: Encoder | PixelEncoder | Features,
         actions: int,
         hidden: Sequence[int],
         *,

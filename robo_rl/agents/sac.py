@@ -8,6 +8,7 @@ Options are pieces of their own: docs/learner_options.md lists them.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,20 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from robo_rl.agents.augmentation import Augmentation
 from robo_rl.agents.auxiliary import AuxiliaryLearner, Features
 from robo_rl.agents.crossq import CrossQCritic
 from robo_rl.agents.dormancy import dormant_ratio, exploration_floor
+from robo_rl.agents.encoders import Encoder, PixelEncoder, make_encoder
 from robo_rl.agents.ensemble import EnsembleMLP
 from robo_rl.agents.heads import Head, HLGaussHead, ScalarHead
-from robo_rl.agents.networks import Encoder, Policy, action_width
+from robo_rl.agents.networks import Policy, action_width
 from robo_rl.agents.optimisers import make_optimiser
 from robo_rl.agents.perturbation import Perturbation
 from robo_rl.agents.sac_config import SACConfig
 from robo_rl.agents.snapshot import Part, pack, unpack
 from robo_rl.contracts.learning import Batch
+from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -34,10 +38,13 @@ if TYPE_CHECKING:
 
 
 class SAC:
-    """Soft actor-critic on vectors.
+    """Soft actor-critic on vectors or camera images.
+
+    An encoder of images learns from the critics' loss alone; the policy takes its features as they are (SAC-AE, Yarats
+    et al. 2019; DrQ, Kostrikov et al. 2020). The next observation goes through the same encoder, without a gradient.
 
     Args:
-        observation_space: of one environment, a dictionary of vectors.
+        observation_space: of one environment, a dictionary of vectors and images.
         action_space: of one environment, a box of [-1, 1].
         config: see :class:`SACConfig`.
         seed: of the initial weights, the noise and the choice of critics.
@@ -70,9 +77,15 @@ class SAC:
         self._precision = torch.bfloat16 if config.bfloat16 else torch.float32
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)
-        self._encoder: Encoder | Features = Encoder(observation_space, config.observation_keys)
+        encoder = make_encoder(observation_space, config, weights)
+        self.encoder: Encoder | PixelEncoder | Features = encoder
         if config.auxiliary.loss != "none":
-            self._encoder = Features(self._encoder, config.auxiliary.width, generator=weights)
+            if not isinstance(encoder, Encoder):
+                raise UserError(
+                    "auxiliary.loss: its views are those of vectors; leave it out where images are observed"
+                )
+            self.encoder = Features(encoder, config.auxiliary.width, generator=weights)
+        self._augment = Augmentation(config.random_shift, config.colour_jitter)
         self.policy = self._new_policy(weights)
         self.critic = self._new_critic(weights)
         self.target_critic: EnsembleMLP | None = None
@@ -80,12 +93,15 @@ class SAC:
             self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = torch.tensor(config.initial_temperature, device=self.device).log().requires_grad_()
 
-        own = {id(parameter) for parameter in self._encoder.parameters()}
+        own = {id(parameter) for parameter in self.encoder.parameters()}
+        encoding = [p for p in encoder.parameters() if p.requires_grad]  # none of vectors; the critics' loss moves them
         self._actor_parameters = [p for p in self.policy.parameters() if id(p) not in own]
         self._critic_parameters = list(self.critic.parameters())
         self._target_parameters = [] if self.target_critic is None else list(self.target_critic.parameters())
         kind, beta1 = config.optimiser, config.adam_beta1
-        self.critic_optimiser = make_optimiser(kind, self._critic_parameters, config.critic_lr, adam_beta1=beta1)
+        self.critic_optimiser = make_optimiser(
+            kind, [*self._critic_parameters, *encoding], config.critic_lr, adam_beta1=beta1
+        )
         self.actor_optimiser = make_optimiser(kind, self._actor_parameters, config.actor_lr, adam_beta1=beta1)
         self.temperature_optimiser = make_optimiser(
             kind, [self.log_temperature], config.temperature_lr, adam_beta1=beta1
@@ -101,9 +117,9 @@ class SAC:
         if config.perturb.every or config.dormant_exploration:
             self.dormant_ratio = torch.zeros((), device=self.device)
         self.auxiliary: AuxiliaryLearner | None = None
-        if isinstance(self._encoder, Features):
+        if isinstance(self.encoder, Features):
             self.auxiliary = AuxiliaryLearner(
-                self._encoder, actions, config.auxiliary, optimiser=kind, generator=weights
+                self.encoder, actions, config.auxiliary, optimiser=kind, generator=weights
             )
         self.perturbation: Perturbation | None = None
         if config.perturb.every:
@@ -119,7 +135,7 @@ class SAC:
     def _new_policy(self, generator: torch.Generator) -> Policy:
         config = self.config
         policy = Policy(
-            self._encoder,
+            self.encoder,
             self._actions,
             config.hidden,
             layer_norm=config.actor_layer_norm,
@@ -132,7 +148,7 @@ class SAC:
     def _new_critic(self, generator: torch.Generator) -> EnsembleMLP:
         config = self.config
         hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
-        shape = (config.critics, self._encoder.width + self._actions, hidden, self.head.outputs)
+        shape = (config.critics, self.encoder.width + self._actions, hidden, self.head.outputs)
         if config.critic_norm == "batch":
             critic: EnsembleMLP = CrossQCritic(*shape, generator=generator)
         else:
@@ -164,8 +180,7 @@ class SAC:
         """
         if utd < 1 or len(batch.reward) % utd:
             raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
-        encoded = replace(batch, obs=self._encode(batch.obs), next_obs=self._encode(batch.next_obs))
-        for part in encoded.split(utd):
+        for part in self._encoded(batch, utd):
             outputs, target = self._update_critic(part)
         metrics = self._critic_metrics(outputs, target)
         for _ in range(self.config.actor_updates):
@@ -183,11 +198,22 @@ class SAC:
         if self.perturbation is not None:
             self.perturbation.remember(episode_return)
 
-    def _encode(self, obs: Obs) -> Obs:
-        return {"features": self.policy.encoder(obs)}
+    def _encoded(self, batch: Batch, parts: int) -> Iterator[Batch]:
+        """Return the parts of ``batch``, observations as features; an encoder that learns sees each in its turn."""
+        if not self.encoder.learns:
+            yield from self._features(batch).split(parts)
+            return
+        for part in batch.split(parts):
+            obs, next_obs = (self._augment(each, self.learning) for each in (part.obs, part.next_obs))
+            yield self._features(replace(part, obs=obs, next_obs=next_obs))
+
+    def _features(self, batch: Batch) -> Batch:
+        with torch.no_grad():
+            next_features = self.encoder(batch.next_obs)
+        return replace(batch, obs={"features": self.encoder(batch.obs)}, next_obs={"features": next_features})
 
     def _update_critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One step of all critics towards one target, then of the target critics towards them; returns both sides."""
+        """One step of all critics (and their encoder) to one target, then of the target critics; returns both sides."""
         inputs = torch.cat([batch.obs["features"], batch.action], dim=-1)
         if isinstance(self.critic, CrossQCritic):
             next_inputs, next_log_prob, chosen = self._next_actions(batch)
@@ -239,7 +265,7 @@ class SAC:
 
     def _update_actor(self, batch: Batch) -> Metrics:
         """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
-        features = batch.obs["features"]
+        features = batch.obs["features"].detach()
         action, log_prob, std = self.policy.sample(features, self.learning)
         self.critic.requires_grad_(False)
         values = self.head.value(self.critic(torch.cat([features, action], dim=-1), noise=self.learning))

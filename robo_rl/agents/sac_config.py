@@ -11,6 +11,11 @@ from robo_rl.agents.optimisers import OptimiserName
 from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.errors import UserError
 
+_FOR_IMAGES = (
+    "encoder", "encoder_weights", "share_encoder", "cache_features", "feature_variants", "random_shift",
+    "colour_jitter",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SACConfig:
@@ -72,6 +77,20 @@ class SACConfig:
     """Loss that learns features beside the reward."""
     observation_keys: tuple[str, ...] = ()
     """Observations to learn from, by name; all of them if empty."""
+    encoder: Literal["conv", "resnet10", "resnet18", "frozen"] = "conv"
+    """What camera images are encoded by: a network that the critics train, or a frozen one (of any architecture)."""
+    encoder_weights: str | None = None
+    """File with weights to start it from, or timm:NAME; frozen: those of robo-rl pretrain-encoder if not given."""
+    share_encoder: bool = False
+    """One image encoder for all cameras instead of one each."""
+    cache_features: bool = False
+    """Store the feature maps of a frozen encoder, computed once a frame, in place of the images."""
+    feature_variants: int = 4
+    """Feature maps stored of each frame: one as it is, the others of augmented ones; each update draws one."""
+    random_shift: int = 4
+    """Largest random shift of an image that is learned from, pixels."""
+    colour_jitter: float = 0.0
+    """Largest random change of contrast, colours and brightness of an image that is learned from, 0 to 1."""
     bfloat16: bool = False
     """Hidden layers' matrix products in bfloat16: faster where the processor can (avx512_bf16, amx_bf16, a GPU)."""
 
@@ -98,7 +117,18 @@ class SACConfig:
             raise UserError(f"adam_beta1 does nothing with optimiser {self.optimiser}: leave it out")
         if self.dormant_exploration < 0.0:
             raise UserError(f"dormant_exploration must be 0 or more, not {self.dormant_exploration}")
+        if self.cache_features and self.encoder != "frozen":
+            raise UserError("cache_features: only those of a frozen encoder stay the same; give --agent.encoder frozen")
+        if self.feature_variants != 4 and not self.cache_features:
+            raise UserError("feature_variants: there are none without --agent.cache-features; leave it out")
+        for name, low, high in (("feature_variants", 1, 64), ("random_shift", 0, 64), ("colour_jitter", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name}: must lie in [{low}, {high}], got {getattr(self, name)}")
         if self.bfloat16 and self.critic_norm == "batch":
             raise UserError("bfloat16: batch-normalised critics have no such products; set it to False")
         if self.experts.count and not self.hidden:
             raise UserError("experts follow the first hidden layer: give hidden at least one width")
+
+    def set_for_images(self) -> str | None:
+        """Return the name of an option that only images have a use for and that is not as it is by default."""
+        return next((name for name in _FOR_IMAGES if getattr(self, name) != getattr(SACConfig, name)), None)

@@ -80,7 +80,7 @@ def cell_environment(
         run: run folder, or configuration.
         arm: of the cell; the only one if None.
         seed: of the starts.
-        cameras: whether pictures are observed.
+        cameras: whether pictures are observed though the policy sees the state.
         should_stop: ends waiting for a fault to be acknowledged.
 
     Raises:
@@ -109,6 +109,7 @@ def cell_environment(
         def close(self) -> None:
             """Leave it open."""
 
+    cameras = cameras or config.obs == "pixels"
     name = cell.arm(arm)
     robot = cell.arms[name].robot
     if robot != config.robot and not any({robot, config.robot} <= alike for alike in _ALIKE):
@@ -123,7 +124,8 @@ def cell_environment(
     ):
         world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)
         try:
-            yield CellEnvironment(_StaysOpen(world, task, seed=seed, reward=config.reward), world, world.operator)
+            env = _StaysOpen(world, task, seed=seed, reward=config.reward, obs=config.obs)
+            yield CellEnvironment(env, world, world.operator)
         finally:
             world.close()
 

@@ -100,7 +100,7 @@ def main(args: Sequence[str]) -> int:
             print(f"episode {len(told)} of {arguments.episodes}: {said}{seen}", file=sys.stderr)
 
         result = evaluate(
-            on_cell.env, trained.act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
+            trained.env, trained.act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
             should_stop=lambda: interrupts.requested, on_step=watch,
         )  # fmt: skip
         if result is None:

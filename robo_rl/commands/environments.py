@@ -25,24 +25,26 @@ def options_type(task: str) -> type:
     return options_of(task_class(task))
 
 
-def training_defaults(task: str) -> dict[str, Any]:
-    """Return the settings that a task recommends, by their dotted paths in :class:`TrainConfig`."""
+def training_defaults(task: str, obs: str = "state") -> dict[str, Any]:
+    """Return the settings that a task recommends for an observation, by their dotted paths in :class:`TrainConfig`."""
     if task.startswith(GYM_PREFIX):
         # There is no expert; two critics keep up with a simulator on one core, a larger ensemble is one option away.
         return {"demos": 0, "agent.critics": 2}
     from envs.registry import task_class
 
-    return dict(getattr(task_class(task), "training_defaults", {}))
+    kind = task_class(task)
+    found = dict(getattr(kind, "training_defaults", {}))
+    return found | dict(getattr(kind, "pixel_training_defaults", {})) if obs == "pixels" else found
 
 
 def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: bool = False) -> BatchedEnv:
     """Build the environment of a run.
 
     Args:
-        config: names task, robot, world and reward.
+        config: names task, robot, world, reward and observation.
         num_envs: copies.
         seed: of the starts to come.
-        cameras: whether camera images are part of the observation.
+        cameras: whether camera images are part of the observation ``state`` too.
 
     Raises:
         UserError: if a name is unknown, an option refused, or the environment cannot be used.
@@ -68,4 +70,5 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         threads=config.threads if on_cpu else None,
         device=None if on_cpu else config.device,
         cameras=cameras,
+        obs=config.obs,
     )

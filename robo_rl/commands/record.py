@@ -44,6 +44,9 @@ class RecordArguments:
     world: str = "mujoco"
     """Simulator: mujoco, mujoco_law (the control law of the real arm, at 1 kHz; slower) or warp (GPU)."""
 
+    obs: Literal["state", "pixels"] = "state"
+    """What is recorded: the vector that the task observes, or camera images and what the arm knows of itself."""
+
     num_envs: int = 4
     """Environments side by side."""
 
@@ -76,6 +79,7 @@ def main(args: Sequence[str]) -> int:
         arguments.task,
         robot=arguments.robot,
         world=arguments.world,
+        obs=arguments.obs,
         task_options=to_json(arguments.task_options),  # type: ignore[attr-defined]
     )
     folder = arguments.out or Path("demonstrations") / arguments.task.replace(":", "_")

@@ -85,13 +85,21 @@ def _environments(config: TrainConfig, should_stop: Callable[[], bool]) -> Itera
 
 def _try_out(config: TrainConfig, make_env: MakeEnv) -> None:
     """Find out what does not fit before a run folder is made: a wrong name or setting leaves nothing behind."""
+    import torch
+
+    from robo_rl.agents.encoders import make_encoder
     from robo_rl.data.episodes import load_episodes
+    from robo_rl.training.encoder_files import settled
+    from robo_rl.training.feature_env import with_features
     from robo_rl.training.session import make_memory
 
     if config.demo_path is not None and config.demos:
         load_episodes(config.demo_path)
+    config = settled(config, None)
     env = make_env(1, config.seed)
     try:
+        env = with_features(env, config.agent)
+        make_encoder(env.observation_space, config.agent, torch.Generator())
         make_memory(config, env, round(config.memory_budget_gb * 1e9))
     finally:
         env.close()
@@ -120,7 +128,8 @@ def read_request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
             )
         task = base.task
     if base is None:
-        base = with_settings(TrainConfig(task), training_defaults(task), where=f"training_defaults of {task}")
+        defaults = training_defaults(task, _value(args, "--obs") or "state")
+        base = with_settings(TrainConfig(task), defaults, where=f"training_defaults of {task}")
     elif base.task != task:
         base = dataclasses.replace(base, task=task, task_options={})
     config = _with_options(args, base)
@@ -162,6 +171,16 @@ def _task_name(args: list[str]) -> str | None:
 
     names = task_names() if args else []
     return next((word for word in args if word in names or word.startswith(GYM_PREFIX)), None)
+
+
+def _value(args: list[str], option: str) -> str | None:
+    """Return the value of an option that is left among the arguments; None if it is not there."""
+    for word, after in zip(args, [*args[1:], ""], strict=True):
+        if word == option:
+            return after
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+    return None
 
 
 def _take(args: list[str], option: str) -> tuple[list[str], str | None]:

@@ -12,6 +12,8 @@ from robo_rl.commands.environments import make_environment
 from robo_rl.errors import UserError
 from robo_rl.training.checkpoint import Checkpoint, load_checkpoint, open_checkpoint
 from robo_rl.training.config import TrainConfig, from_json
+from robo_rl.training.encoder_files import settled
+from robo_rl.training.feature_env import with_features
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.trainer import act_on, check_task
 
@@ -61,7 +63,7 @@ def load_trained(
         UserError: if there is no such run or checkpoint, or it is of another task, robot or make of agent.
     """
     run = RunFolder.open(path)
-    config = from_json(TrainConfig, run.config, where=str(run.path / "config.json"))
+    config = settled(from_json(TrainConfig, run.config, where=str(run.path / "config.json")), run.path)
     if world is not None:
         config = dataclasses.replace(config, world=world)
     if checkpoint == "best":
@@ -76,6 +78,7 @@ def load_trained(
     weights = found.tensors("policy")
     env = env or make_environment(config, num_envs, seed)
     try:
+        env = with_features(env, config.agent, device=config.device, variants=1)
         agent = SAC(env.observation_space, env.action_space, config.agent, seed=seed, device=config.device)
         agent.load_policy_state(weights)
     except BaseException:

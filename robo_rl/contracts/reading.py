@@ -27,7 +27,8 @@ name                         shape        meaning (SI units, radians, robot base
 ===========================  ===========  ==========================================================================
 
 Privileged readings are known to simulators only. A task may use them in its simulated reward and its scripted expert,
-never in its observation.
+never in its observation. Where a policy sees camera images, :data:`PROPRIOCEPTIVE` readings are all that it is told
+besides.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ if TYPE_CHECKING:
     import torch
 
 PRIVILEGED_PREFIX = "object."
+
+PROPRIOCEPTIVE = frozenset(
+    {
+        "time", "joint_pos", "joint_vel", "tcp_pos", "tcp_rot", "tcp_linvel", "tcp_angvel", "tcp_force", "tcp_torque",
+        "target_pos", "target_rot", "gripper_width", "gripper_target",
+    }
+)  # fmt: skip
+"""What an arm knows of itself: what it measures, and what it was told to do. Nothing of its surroundings."""
 
 
 class Reading(Mapping[str, "torch.Tensor"]):

@@ -79,6 +79,28 @@ class Task(ABC):
     def observe(self, reading: Reading) -> Obs:
         """Return the observation, each value (B, ...); the reading holds ``readings`` only."""
 
+    @property
+    def proprioception_space(self) -> gymnasium.spaces.Box:
+        """The space of one environment's :meth:`proprioception`.
+
+        Raises:
+            UserError: if the task does not say what that is.
+        """
+        from robo_rl.errors import UserError
+
+        raise UserError(
+            f"obs: task {self.name!r} names no proprioception, so it cannot be learned from pixels; let it override "
+            "Task.proprioception and Task.proprioception_space, or use --obs state"
+        )
+
+    def proprioception(self, reading: Reading) -> torch.Tensor:
+        """Return what the arm knows of itself, (B, P): the vector that goes with camera images.
+
+        ``reading`` holds :data:`robo_rl.contracts.reading.PROPRIOCEPTIVE` readings only, so that a policy that looks
+        cannot be told where things are.
+        """
+        raise NotImplementedError  # proprioception_space has been asked first
+
     @abstractmethod
     def command(self, action: torch.Tensor, reading: Reading) -> Command:
         """Return the command that ``action`` (B, A), each in [-1, 1], means from where ``reading`` is."""

@@ -41,7 +41,8 @@ class ReplayBuffer:
         reward = sum_{i<k} gamma^i r_i,   next_obs = s_k,   discount = gamma^k d
 
     Args:
-        observation_space: of one environment; boxes only. uint8 with three dimensions is an image, all else a vector.
+        observation_space: of one environment; boxes only. With three dimensions or more, uint8 is an image and
+            float16 a feature map; all else is a vector.
         action_space: of one environment.
         capacity: transitions.
         num_envs: streams.

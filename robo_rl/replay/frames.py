@@ -1,4 +1,4 @@
-"""Images of a replay buffer: each frame is stored once, as uint8, however many transitions show it."""
+"""Images of a replay buffer, or feature maps of them: each is stored once, however many transitions show it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import gymnasium
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
 
 
+_TYPES = {"uint8": torch.uint8, "float16": torch.float16}
+
+
 def is_image(space: gymnasium.Space) -> bool:
-    """Tell whether observations of ``space`` are images: uint8 with three dimensions or more (a stack of images)."""
-    return isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) >= 3
+    """Tell whether observations of ``space`` are kept as frames, once each: of three dimensions or more.
+
+    Images are uint8, feature maps of images float16.
+    """
+    return isinstance(space, gymnasium.spaces.Box) and str(space.dtype) in _TYPES and len(space.shape) >= 3
 
 
 class FrameStore:
@@ -26,7 +31,7 @@ class FrameStore:
     holds it. So a frame that a transition shows is never overwritten.
 
     Args:
-        spaces: the image spaces by observation key, each (H, W, C) uint8 or the like.
+        spaces: the spaces by observation key, each (H, W, C) uint8, (K, C, h, w) float16 or the like.
         capacity: frames.
         device: where they live.
     """
@@ -34,7 +39,7 @@ class FrameStore:
     def __init__(self, spaces: Mapping[str, gymnasium.Space], capacity: int, device: torch.device) -> None:
         self.capacity = capacity
         self.images = {
-            key: torch.empty((capacity, *_shape(space)), dtype=torch.uint8, device=device)
+            key: torch.empty((capacity, *_shape(space)), dtype=_TYPES[str(space.dtype)], device=device)
             for key, space in spaces.items()
         }
         self._holders = torch.zeros(capacity, dtype=torch.int32, device=device)
@@ -45,10 +50,11 @@ class FrameStore:
     @staticmethod
     def bytes_for(spaces: Mapping[str, gymnasium.Space], capacity: int) -> int:
         """Return the bytes that a store of ``capacity`` frames takes, bookkeeping included."""
-        return capacity * (sum(math.prod(_shape(space)) for space in spaces.values()) + 4 + 8)
+        frame = sum(math.prod(_shape(space)) * _TYPES[str(space.dtype)].itemsize for space in spaces.values())
+        return capacity * (frame + 4 + 8)
 
     def put(self, obs: Obs) -> torch.Tensor:
-        """Store the images in ``obs``, each (M, H, W, C), and return their ids (M,); nobody holds them yet.
+        """Store the images in ``obs``, each (M, ...), and return their ids (M,); nobody holds them yet.
 
         The caller has made sure that ``free_count`` is at least M.
         """
@@ -73,7 +79,7 @@ class FrameStore:
         self.free_count += len(unheld)
 
     def get(self, ids: torch.Tensor) -> Obs:
-        """Return copies of the frames ``ids`` (N,), each (N, H, W, C) uint8."""
+        """Return copies of the frames ``ids`` (N,), each (N, ...)."""
         return {key: images.index_select(0, ids) for key, images in self.images.items()}
 
     def equal(self, ids: torch.Tensor, obs: Obs) -> torch.Tensor:

@@ -57,6 +57,9 @@ class TrainConfig:
     keep_episodes: bool | None = None
     """Keep every transition of training in RUN/episodes, step by step; None: on a robot cell."""
 
+    obs: Literal["state", "pixels"] = "state"
+    """What the policy sees: the vector that the task observes, or camera images and what the arm knows of itself."""
+
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
 
@@ -161,7 +164,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"{name}: must lie in [{low}, {high}], got {value}")
-        for name, usual in (("robot", "panda"), ("world", "mujoco"), ("reward", "sparse")):
+        for name, usual in (("robot", "panda"), ("world", "mujoco"), ("reward", "sparse"), ("obs", "state")):
             if self.is_foreign and getattr(self, name) != usual:
                 raise UserError(f"{name}: {self.task} brings its own; leave it out")
         if self.cell is not None and self.is_foreign:

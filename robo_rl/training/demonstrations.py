@@ -16,6 +16,7 @@ from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import write_json
+from robo_rl.training.feature_env import FeatureEnv, with_features
 from robo_rl.training.progress import TrainingProgress
 from robo_rl.training.run_folder import RunFolder, read_json
 
@@ -131,7 +132,8 @@ def provide_demonstrations(
 ) -> Demonstrations:
     """Read the demonstrations that a run starts from, or let the scripted expert record them into the run folder.
 
-    A run that is resumed takes the ones it recorded; recording that was cut short is taken up again.
+    A run that is resumed takes the ones it recorded; recording that was cut short is taken up again. Where feature maps
+    are learned from, the images on disk are encoded here.
 
     Raises:
         UserError: if there are too few, they are of another task, there is no expert, or it fails nearly always.
@@ -158,8 +160,9 @@ def provide_demonstrations(
             )
         if (task := episodes[0].metadata.get("task")) != config.task:
             raise UserError(f"demo_path: {folder} was recorded for task {task!r}, not {config.task!r}")
+        seen = with_features(env, config.agent, seed=config.seed + _SEED_OFFSET, device=config.device)
         buffer = ReplayBuffer(
-            env.observation_space,
+            seen.observation_space,
             env.action_space,
             capacity=sum(map(len, episodes)),
             n_step=config.n_step,
@@ -168,7 +171,7 @@ def provide_demonstrations(
             memory_budget=round(config.memory_budget_gb * 1e9),
             seed=config.seed + _SEED_OFFSET,
         )
-        fill_replay(buffer, episodes)
+        fill_replay(buffer, map(seen.encoded, episodes) if isinstance(seen, FeatureEnv) else episodes)
     finally:
         env.close()
     return Demonstrations(buffer, len(episodes), tries)

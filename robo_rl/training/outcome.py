@@ -37,6 +37,7 @@ def figures(
         "task": config.task,
         "robot": config.robot if ours else None,
         "world": config.world if ours else None,
+        "obs": config.obs if ours else None,
         "seed": config.seed,
     }
     return {**about, **found, **counters, "run": str(run.path)}

@@ -14,7 +14,9 @@ from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
+from robo_rl.training.encoder_files import settled
 from robo_rl.training.evaluation import evaluate
+from robo_rl.training.feature_env import with_features
 from robo_rl.training.outcome import draw_curve, figures, make_film
 from robo_rl.training.progress import TrainingProgress
 from robo_rl.training.run_folder import RunFolder
@@ -49,11 +51,14 @@ def train(
     started = time.monotonic()
     with ExitStack() as opened:
         opened.callback(run.close)
-        env = make_env(config.num_envs, config.seed)
+        config = settled(config, run.path)
+        about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
+        env = with_features(make_env(config.num_envs, config.seed), config.agent, **about_features)
         opened.callback(env.close)
         evaluation_env = env
         if config.cell is None:  # which there is but one of
-            evaluation_env = make_env(config.eval_envs, config.seed)
+            bare = make_env(config.eval_envs, config.seed)
+            evaluation_env = with_features(bare, config.agent, **about_features, variants=1)
             opened.callback(evaluation_env.close)
         progress = opened.enter_context(TrainingProgress(config.steps))
         progress.say(f"run folder: {run.path}")
@@ -173,6 +178,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         interrupted=reason == "interrupted",
         demos=demos.episodes,
         demo_tries=demos.tries,
+        **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
         learning_curve=draw_curve(config, run),
         video=None,

@@ -91,11 +91,23 @@ class Trainer:
         self._returns = torch.zeros(env.num_envs, device=env.device)
         self._lengths = torch.zeros(env.num_envs, device=env.device)
         self._warmup = torch.Generator().manual_seed(config.seed + 3)
+        self._learning = self._evaluating = 0.0  # seconds of this start
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, evaluations and earlier starts included."""
         return self._seconds_before + time.monotonic() - self._started
+
+    def spent(self) -> dict[str, float]:
+        """Seconds since this start of the run: what went into images, learning and evaluations, and all of it."""
+        parts = {
+            "rendering": getattr(self.env, "render_seconds", 0.0),
+            "encoding": getattr(self.env, "encode_seconds", 0.0),
+            "learning": self._learning,
+            "evaluating": self._evaluating,
+            "all": time.monotonic() - self._started,
+        }
+        return {name: round(seconds, 3) for name, seconds in parts.items()}
 
     def train(self) -> StopReason:
         """Train until the target is reached, steps or time are used up, or somebody stops it; then store a checkpoint.
@@ -209,6 +221,7 @@ class Trainer:
         """Make as many critic updates as the steps taken allow, in blocks; the rest of a block waits."""
         if self.env_steps <= self.config.warmup_steps:
             return
+        began = time.monotonic()
         self._owed += self.config.utd * self.env.num_envs
         block = self.config.block
         while self._owed >= block:
@@ -216,6 +229,7 @@ class Trainer:
             self._metrics = self.agent.update(batch, block)
             self._owed -= block
             self.updates += block
+        self._learning += time.monotonic() - began
 
     def _evaluate(self) -> None:
         """Evaluate, keep the policy if none was better, and see whether the target is reached."""
@@ -238,6 +252,7 @@ class Trainer:
 
     def _measure(self, kind: str, episodes: int, seed: int) -> EvaluationResult | None:
         self._show(doing=kind)
+        began = time.monotonic()
         result = evaluate(
             self.evaluation_env,
             lambda obs, explore: act_on(self.agent, obs, explore=explore, device=self.evaluation_env.device),
@@ -245,6 +260,7 @@ class Trainer:
             seed=seed,
             should_stop=self.should_stop,
         )
+        self._evaluating += time.monotonic() - began
         if result is not None:
             low, high = result.interval
             self.progress.say(
@@ -256,6 +272,8 @@ class Trainer:
 
     def _log(self) -> None:
         row = {"kind": "train", **self._counters(), "episodes": self._episodes, **self._episode_figures()}
+        if self.config.obs == "pixels":
+            row |= {f"seconds_{name}": seconds for name, seconds in self.spent().items()}
         self.run.log(row | {name: float(value) for name, value in self._metrics.items()})
 
     def _show(self, doing: str = "training") -> None:

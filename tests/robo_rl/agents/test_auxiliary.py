@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robo_rl.agents.auxiliary import AuxiliaryConfig, AuxiliaryLearner, Features, info_nce
-from robo_rl.agents.networks import Encoder
+from robo_rl.agents.encoders import Encoder
 from robo_rl.contracts.learning import Batch, Following
 
 SPACE = gymnasium.spaces.Dict(state=gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32))

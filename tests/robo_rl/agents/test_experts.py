@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import torch
 
+from robo_rl.agents.encoders import Encoder
 from robo_rl.agents.experts import ExpertsConfig, MixtureOfExperts
-from robo_rl.agents.networks import Encoder, Policy
+from robo_rl.agents.networks import Policy
 
 
 def mixture(seed: int = 0, **settings: float) -> MixtureOfExperts:

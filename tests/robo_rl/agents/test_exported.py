@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from robo_rl.agents.encoders import Encoder
 from robo_rl.agents.exported import ExportedPolicy
-from robo_rl.agents.networks import Encoder, Policy
+from robo_rl.agents.networks import Policy
 from robo_rl.errors import UserError
 
 SPACE = gymnasium.spaces.Dict(

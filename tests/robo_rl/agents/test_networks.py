@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from robo_rl.agents.networks import Encoder, Policy, action_width, tanh_gaussian_log_prob
+from robo_rl.agents.encoders import Encoder
+from robo_rl.agents.networks import Policy, action_width, tanh_gaussian_log_prob
 from robo_rl.errors import UserError
 
 

@@ -29,7 +29,10 @@ CAMERAS = gym.spaces.Dict(
     wrist=gym.spaces.Box(0, 255, (3, 2, 1), np.uint8),
 )
 PIXELS = gym.spaces.Dict(front=gym.spaces.Box(0, 255, (2, 2, 3), np.uint8))
-SPACES = {"state": STATE, "grid": GRID, "cameras": CAMERAS, "pixels": PIXELS}
+MAPS = gym.spaces.Dict(
+    front=gym.spaces.Box(-np.inf, np.inf, (2, 3, 1, 2), np.float16), state=gym.spaces.Box(-np.inf, np.inf, (3,))
+)
+SPACES = {"state": STATE, "grid": GRID, "cameras": CAMERAS, "pixels": PIXELS, "maps": MAPS}
 GAMMA = 0.5  # with whole rewards every return is exact in float32
 
 
@@ -42,7 +45,8 @@ def observation(space, moments):
             rows = [np.frombuffer(struct.pack("<I", m) * size, np.uint8)[:size].reshape(box.shape) for m in moments]
             obs[key] = torch.as_tensor(np.array(rows))
         else:
-            obs[key] = torch.stack([torch.full(box.shape, float(m)) for m in moments])
+            kind = torch.float16 if box.dtype == np.float16 else torch.float32
+            obs[key] = torch.stack([torch.full(box.shape, float(m), dtype=kind) for m in moments])
     return obs
 
 
@@ -148,7 +152,7 @@ def test_every_transition_is_the_one_of_the_slow_model(kind, scenario, n_step):
         return ReplayBuffer(space, ACTION, capacity=capacity, num_envs=num_envs, n_step=n_step, discount=GAMMA)
 
     buffer = fresh()
-    model = Model(capacity, num_envs, n_step, images=kind in ("cameras", "pixels"))
+    model = Model(capacity, num_envs, n_step, images=kind in ("cameras", "pixels", "maps"))
     moment = num_envs
     now = list(range(num_envs))  # what each stream sees
     for what, env_ids, rows in script:

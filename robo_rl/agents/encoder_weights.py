@@ -1,0 +1,166 @@
+"""Files of encoder weights: safetensors whose metadata says what network they are of and which images it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robo_rl.agents.backbones import Backbone, BackboneSpec
+from robo_rl.errors import MissingExtra, UserError
+
+FORMAT = "robo_rl encoder 1"
+"""Name and version of the file format."""
+
+HUB_PREFIX = "timm:"
+"""What ``agent.encoder_weights`` begins with where it names a checkpoint that timm downloads."""
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """Weights of backbones.
+
+    Attributes:
+        spec: of the backbone.
+        tensors: weights by name; each name begins with its camera's observation key and ``/`` if there are ``cameras``.
+        cameras: observation keys of the cameras that have weights of their own; empty if all share one backbone.
+        notes: what else is known of them: task, robot, held-out errors.
+    """
+
+    spec: BackboneSpec
+    tensors: Mapping[str, Tensor]
+    cameras: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def backbone(self, key: str, size: tuple[int, int]) -> Backbone:
+        """Return the backbone of the images of ``size`` (height, width) that are observed as ``key``.
+
+        Raises:
+            UserError: if there are no weights for them, or they do not fit the architecture.
+        """
+        if self.cameras and key not in self.cameras:
+            raise UserError(
+                f"agent.encoder_weights: they are for {', '.join(self.cameras)}, not for {key!r}; "
+                "make some for this task with robo-rl pretrain-encoder"
+            )
+        if size != self.spec.size and "hub" not in self.notes:  # those of a hub have seen all sizes
+            (here, wide), (there, broad) = size, self.spec.size
+            raise UserError(
+                f"agent.encoder_weights: they are for images of {broad}x{there} pixels, but {key!r} has {wide}x{here}; "
+                "make some for this task with robo-rl pretrain-encoder"
+            )
+        prefix = f"{key}/" if self.cameras else ""
+        own = {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+        backbone = Backbone(replace(self.spec, size=size))
+        try:
+            backbone.net.load_state_dict(own)
+        except RuntimeError as error:
+            line = " ".join(str(error).split())[:200]
+            raise UserError(f"agent.encoder_weights: they do not fit {self.spec.architecture}: {line}") from None
+        return backbone
+
+    def save(self, path: Path) -> None:
+        """Store them in the file ``path``.
+
+        Raises:
+            OSError: if that cannot be done; put it into :func:`robo_rl.training.durable.write_file`.
+        """
+        from safetensors.torch import save_file
+
+        header = {"format": FORMAT, **asdict(self.spec), "cameras": self.cameras, "notes": dict(self.notes)}
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        save_file(tensors, str(path), metadata={"robo_rl": json.dumps(header, sort_keys=True)})
+
+
+def weights_of(backbones: Mapping[str, Backbone], notes: Mapping[str, Any]) -> EncoderWeights:
+    """Return the weights of one backbone for each camera, by observation key."""
+    spec = next(iter(backbones.values())).spec
+    tensors = {f"{key}/{name}": value for key, net in backbones.items() for name, value in net.net.state_dict().items()}
+    return EncoderWeights(spec, tensors, tuple(sorted(backbones)), notes)
+
+
+def load_weights(source: str) -> EncoderWeights:
+    """Read a file that :meth:`EncoderWeights.save` wrote, or have timm download a checkpoint.
+
+    Args:
+        source: path of the file, or ``timm:NAME``.
+
+    Raises:
+        UserError: if there is no such file or checkpoint, or it cannot be used.
+        MissingExtra: if timm is not installed.
+    """
+    if source.startswith(HUB_PREFIX):
+        return _from_timm(source.removeprefix(HUB_PREFIX))
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(source, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("robo_rl", "{}"))
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise UserError(
+            f"agent.encoder_weights: there is no {source}; give a file, timm:NAME, or make one with "
+            "robo-rl pretrain-encoder TASK"
+        ) from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"agent.encoder_weights: {source} cannot be read: {error}") from None
+    if header.get("format") != FORMAT:
+        raise UserError(
+            f"agent.encoder_weights: {source} does not say what network it is of (metadata {FORMAT!r}); "
+            "make one with robo-rl pretrain-encoder TASK"
+        )
+    spec = BackboneSpec(
+        header["architecture"], tuple(header["size"]), tuple(header["mean"]), tuple(header["std"]), header["norm"]
+    )
+    return EncoderWeights(spec, tensors, tuple(header["cameras"]), header["notes"])
+
+
+def _from_timm(name: str) -> EncoderWeights:
+    """Download a residual network with batch normalisation, and fold that into its convolutions."""
+    try:
+        import timm
+    except ImportError:
+        raise MissingExtra(f"agent.encoder_weights {HUB_PREFIX}{name}", "timm") from None
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # timm raises whatever its downloader does
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"agent.encoder_weights: timm cannot give {name!r}: {line}") from error
+    about = getattr(model, "pretrained_cfg", {})
+    colours = {key: tuple(about[key]) for key in ("mean", "std") if key in about}
+    tensors = fold_batch_norm(model.state_dict())
+    architecture = "resnet18" if "layer1.1.conv1.weight" in tensors else "resnet10"
+    spec = BackboneSpec(architecture, (224, 224), norm="none", **colours)
+    weights = EncoderWeights(spec, tensors, notes={"hub": name})
+    try:
+        weights.backbone("", (64, 64))
+    except UserError:
+        raise UserError(
+            f"agent.encoder_weights: {name!r} is no residual network of 10 or 18 layers with a plain stem; "
+            "timm:resnet18.a1_in1k is one"
+        ) from None
+    return weights
+
+
+def fold_batch_norm(state: Mapping[str, Tensor], eps: float = 1e-5) -> dict[str, Tensor]:
+    """Return the weights of a torchvision or timm ResNet with its batch normalisation in the convolutions.
+
+    ``gamma (W x - mean) / sqrt(var + eps) + beta = (gamma W / sqrt(var + eps)) x + (beta - gamma mean / sqrt(...))``
+    """
+    folded = {}
+    for name, weight in state.items():
+        layer = name.removesuffix(".weight")
+        if weight.ndim != 4 or layer == name:
+            continue
+        norm = layer[:-1] + "1" if layer.endswith("downsample.0") else layer.replace("conv", "bn")
+        if f"{norm}.running_var" not in state:
+            return {}
+        gain = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + eps)
+        folded[name] = weight * gain.view(-1, 1, 1, 1)
+        folded[f"{layer}.bias"] = state[f"{norm}.bias"] - gain * state[f"{norm}.running_mean"]
+    return folded
