@@ -151,7 +151,7 @@ def test_learns_finite_numbers_and_metrics_are_scalars_without_a_graph(name: str
 def test_optimisers_move_only_what_they_own(name: str) -> None:
     sac, data = agent(**OPTIONS[name]), batch(32)
     sac.update(data, utd=2)  # so that every optimiser has momentum
-    encoded = Batch(sac._encode(data.obs), data.action, data.reward, sac._encode(data.next_obs), data.discount)
+    encoded = sac._features(data)
 
     def moved_by(step: object) -> set[str]:
         before = sac.state_dict()
@@ -168,7 +168,7 @@ def test_optimisers_move_only_what_they_own(name: str) -> None:
 def test_only_the_auxiliary_loss_moves_the_trunk_and_it_moves_no_more(name: str) -> None:
     sac, data = agent(**OPTIONS[name]), batch(32)
     sac.update(data, utd=2)
-    encoded = Batch(sac._encode(data.obs), data.action, data.reward, sac._encode(data.next_obs), data.discount)
+    encoded = sac._features(data)
     before = sac.state_dict()
     sac._update_critic(encoded)
     sac._update_actor(encoded)

@@ -6,7 +6,7 @@ import torch
 
 from robo_rl.cli import main
 from robo_rl.commands.environments import make_environment
-from robo_rl.commands.train import _request
+from robo_rl.commands.train import read_request
 from robo_rl.errors import UserError
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.evaluation import evaluate
@@ -84,7 +84,7 @@ def own_task(tmp_path, monkeypatch):
 
 
 def test_what_a_task_recommends_holds_below_what_is_asked_for(own_task):
-    config, run = _request([own_task, "--utd", "2", "--task.tolerance", "0.03"])
+    config, run = read_request([own_task, "--utd", "2", "--task.tolerance", "0.03"])
     assert run is None
     assert (config.utd, config.agent.critics, config.steps) == (2.0, 3, 77)
     assert config.batch_size == TrainConfig("reach").batch_size
@@ -96,4 +96,4 @@ def test_what_a_task_recommends_holds_below_what_is_asked_for(own_task):
 
 def test_a_recommendation_that_is_no_setting_is_told(own_task):
     with pytest.raises(UserError, match=r"unknown setting in training_defaults of own_task:Wrong: 'agent\.critix'"):
-        _request(["own_task:Wrong"])
+        read_request(["own_task:Wrong"])

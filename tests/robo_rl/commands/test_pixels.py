@@ -7,7 +7,7 @@ import pytest
 
 from robo_rl.cli import main
 from robo_rl.commands.environments import make_environment
-from robo_rl.commands.train import _request
+from robo_rl.commands.train import read_request
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.feature_env import FeatureEnv
 from robo_rl.training.run_folder import RunFolder
@@ -78,11 +78,11 @@ def test_pictures_are_recorded(folder, capsys, monkeypatch):
 
 
 def test_what_suits_pixels_is_recommended_for_pixels_only():
-    pixels, _ = _request(["peg_insertion", "--obs", "pixels"])
-    state, _ = _request(["peg_insertion"])
+    pixels, _ = read_request(["peg_insertion", "--obs", "pixels"])
+    state, _ = read_request(["peg_insertion"])
     assert pixels.obs == "pixels"
     assert (pixels.batch_size, state.batch_size) == (128, 256)
-    assert _request(["peg_insertion", "--obs=pixels", "--batch-size", "64"])[0].batch_size == 64
+    assert read_request(["peg_insertion", "--obs=pixels", "--batch-size", "64"])[0].batch_size == 64
 
 
 def test_an_environment_without_a_frozen_encoder_shows_pictures():
