@@ -134,9 +134,10 @@ class ExportedPolicy:
             return np.ascontiguousarray(tensor.detach().cpu().float().numpy())
 
         actions = policy.actions
+        layers: Any = policy.layers
         return cls(
-            [*(array(layer.weight.t()) for layer in policy.layers), array(policy.output.weight[:actions].t())],
-            [*(array(layer.bias) for layer in policy.layers), array(policy.output.bias[:actions])],
+            [*(array(layer.weight.t()) for layer in layers), array(policy.output.weight[:actions].t())],
+            [*(array(layer.bias) for layer in layers), array(policy.output.bias[:actions])],
             [array(norm.weight) for norm in policy.norms],
             [array(norm.bias) for norm in policy.norms],
             widths,

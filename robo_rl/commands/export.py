@@ -41,6 +41,7 @@ def main(args: Sequence[str]) -> int:
     import numpy as np
     import torch
 
+    from robo_rl.agents.encoders import Encoder
     from robo_rl.agents.exported import ExportedPolicy
     from robo_rl.commands.trained import load_trained
     from robo_rl.training.durable import write_file
@@ -48,9 +49,8 @@ def main(args: Sequence[str]) -> int:
     trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=0)
     try:
         policy, space = trained.agent.policy, trained.env.observation_space
-        for key in policy.encoder.keys:
-            if len(space[key].shape or ()) != 1:
-                raise UserError(f"export: the policy looks at {key}; only policies on vectors act without torch")
+        if not isinstance(policy.encoder, Encoder) or policy.experts is not None:
+            raise UserError("export: only policies on vectors, without learned features or experts, act without torch")
         widths = {key: int(np.prod(space[key].shape or ())) for key in policy.encoder.keys}
         config, steps = trained.config, trained.checkpoint.env_steps
         about = {"task": config.task, "robot": config.robot, "env_steps": steps}
