@@ -7,10 +7,10 @@ import torch
 
 from robo_rl import geometry
 from robo_rl.agents.augmentation import Augmentation
+from robo_rl.agents.backbones import Backbone, BackboneSpec
 from robo_rl.contracts import CameraSpec, Reading
 from robo_rl.contracts.learning import Step
 from robo_rl.errors import UserError
-from robo_rl.agents.backbones import Backbone, BackboneSpec
 from robo_rl.training.pretraining import Views, learn_encoder, poses_seen, standardise, take_pictures
 
 SIZE = 24
