@@ -117,7 +117,7 @@ def _up(args: list[str]) -> int:
                 break
             for name, client in {**robots, **cameras}.items():
                 said = _health(client)
-                if said.split(" ")[0] != told.get(name, "").split(" ")[0]:
+                if said.split(" ")[:2] != told.get(name, "").split(" ")[:2]:  # mode and fault, not the rest
                     print(f"{name}: {said}", file=sys.stderr)
                     told[name] = said
             if key is not None and key.pressed:  # latched by the arms themselves from here on
