@@ -6,6 +6,7 @@ Each loss is a module with weights of its own; one optimiser moves them and the 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -114,12 +115,12 @@ class Features(nn.Module):
         return self.trunk(x)
 
 
-class AuxiliaryLoss(nn.Module):
+class AuxiliaryLoss(nn.Module, ABC):
     """A loss on latents, with weights of its own."""
 
+    @abstractmethod
     def loss(self, features: Features, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return the loss, without dimensions; gradients flow into ``features`` and what the loss owns."""
-        raise NotImplementedError
 
     def after_step(self, features: Features) -> None:
         """Follow the features after a step of the optimiser; there may be nothing to follow them."""

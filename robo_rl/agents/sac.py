@@ -74,6 +74,10 @@ class SAC:
         if config.hl_gauss and config.q_bounds is not None:
             self.head = HLGaussHead(*config.q_bounds, config.hl_gauss_bins, config.hl_gauss_sigma).to(self.device)
 
+        if config.bfloat16 and self.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise UserError(
+                "bfloat16: this processor has no such products and would be many times slower; leave it out"
+            )
         self._precision = torch.bfloat16 if config.bfloat16 else torch.float32
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)

@@ -86,20 +86,26 @@ class Task(ABC):
         Raises:
             UserError: if the task does not say what that is.
         """
-        from robo_rl.errors import UserError
-
-        raise UserError(
-            f"obs: task {self.name!r} names no proprioception, so it cannot be learned from pixels; let it override "
-            "Task.proprioception and Task.proprioception_space, or use --obs state"
-        )
+        raise self._no_proprioception()
 
     def proprioception(self, reading: Reading) -> torch.Tensor:
         """Return what the arm knows of itself, (B, P): the vector that goes with camera images.
 
         ``reading`` holds :data:`robo_rl.contracts.reading.PROPRIOCEPTIVE` readings only, so that a policy that looks
         cannot be told where things are.
+
+        Raises:
+            UserError: if the task does not say what that is.
         """
-        raise NotImplementedError  # proprioception_space has been asked first
+        raise self._no_proprioception()
+
+    def _no_proprioception(self) -> Exception:
+        from robo_rl.errors import UserError
+
+        return UserError(
+            f"obs: task {self.name!r} names no proprioception, so it cannot be learned from pixels; let it override "
+            "Task.proprioception and Task.proprioception_space, or use --obs state"
+        )
 
     @abstractmethod
     def command(self, action: torch.Tensor, reading: Reading) -> Command:

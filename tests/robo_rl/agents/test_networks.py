@@ -19,38 +19,6 @@ def policy(keys: dict[str, gymnasium.Space] | None = None, layer_norm: bool = Fa
     return Policy(encoder, 2, (16, 16), layer_norm=layer_norm, generator=torch.Generator().manual_seed(0))
 
 
-class TestEncoder:
-    def test_concatenates_vectors_in_sorted_order_as_float32(self) -> None:
-        space = gymnasium.spaces.Dict({"b": box(2, dtype=np.float64), "a": box(1), "c": box(1)})
-        encoder = Encoder(space)
-        obs = {
-            "c": torch.tensor([[4.0]]),
-            "b": torch.tensor([[2.0, 3.0]], dtype=torch.float64),
-            "a": torch.tensor([[1.0]]),
-        }
-        assert encoder.width == 4
-        assert torch.equal(encoder(obs), torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
-
-    def test_uses_only_the_named_keys(self) -> None:
-        space = gymnasium.spaces.Dict({"a": box(1), "b": box(2), "image": box(8, 8, 3, dtype=np.uint8)})
-        encoder = Encoder(space, ("b",))
-        assert torch.equal(encoder({"b": torch.ones(3, 2)}), torch.ones(3, 2))
-
-    @pytest.mark.parametrize(
-        ("space", "keys", "says"),
-        [
-            (gymnasium.spaces.Dict(wrist=box(8, 8, 3, dtype=np.uint8)), (), "'wrist' is an image.*observation_keys"),
-            (gymnasium.spaces.Dict(state=box(2)), ("stat",), "did you mean 'state'"),
-            (gymnasium.spaces.Dict(grid=box(2, 2)), (), "'grid' is no vector"),
-            (gymnasium.spaces.Dict(mode=gymnasium.spaces.Discrete(3)), (), "'mode' is no vector"),
-            (box(3), (), "must be a gymnasium Dict"),
-        ],
-    )  # fmt: skip
-    def test_refuses_what_it_cannot_learn_from(self, space: gymnasium.Space, keys: tuple[str, ...], says: str) -> None:
-        with pytest.raises(UserError, match=says):
-            Encoder(space, keys)
-
-
 @pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(-2, 2, (3,)), box(2, 2)])
 def test_actions_must_be_a_unit_box(space: gymnasium.Space) -> None:
     assert action_width(gymnasium.spaces.Box(-1, 1, (3,))) == 3

@@ -272,3 +272,12 @@ class TestState:
 def test_settings_that_cannot_work_are_refused(settings: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         agent(**settings)
+
+
+def test_bfloat16_is_refused_where_it_would_be_slow(monkeypatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(UserError, match="bfloat16: this processor"):
+        agent(bfloat16=True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    sac = agent(bfloat16=True)
+    assert math.isfinite(float(sac.update(batch(32), utd=4)["critic_loss"]))
