@@ -189,7 +189,7 @@ class SafetyFilter:
         most = np.sqrt(np.maximum(half * half + 2.0 * a * up - a * dt * v, 0.0)) - half
         least = half - np.sqrt(np.maximum(half * half + 2.0 * a * down + a * dt * v, 0.0))
         braked = np.minimum(np.maximum(v, least), most)
-        new = _towards(v, braked, np.minimum(np.maximum(wanted, least), most), self._acceleration * dt)
+        new = _towards(v, braked, np.minimum(np.maximum(wanted, least), most), self._acceleration * dt, self._speed)
         self.pos = self.pos + (0.5 * dt) * (v + new)
         self.linvel = new
 
@@ -208,7 +208,7 @@ class SafetyFilter:
             most = math.sqrt(max(half * half + 2.0 * a * room - a * dt * speed, 0.0)) - half
             braked = v - max(speed - most, 0.0) * outwards
             goal = wanted - max(float(wanted @ outwards) - most, 0.0) * outwards
-        new = _towards(v, braked, goal, self._turn_acceleration * dt)
+        new = _towards(v, braked, goal, self._turn_acceleration * dt, self._turn)
         rot = rotation((0.5 * dt) * (v + new)) @ self.rot
         if angle > self._max_tilt - 0.01:  # what the plane leaves out of the curvature
             tilt = rotation_vector(rot @ self._home_rot.T)
@@ -237,15 +237,18 @@ def _approach(way: np.ndarray, speed: float, acceleration: float, dt: float) -> 
     return way * (min(wanted, speed) / distance), wanted >= speed
 
 
-def _towards(v: np.ndarray, braked: np.ndarray, goal: np.ndarray, most: float) -> np.ndarray:
-    """Furthest point from ``braked`` towards ``goal`` whose distance from ``v`` is at most ``most``."""
-    e, f = braked - v, goal - braked
-    ff = float(f @ f)
-    if ff < 1e-24:
-        return braked
-    ef = float(e @ f)
-    root = ef * ef - ff * (float(e @ e) - most * most)
-    if root < 0.0:  # put where it could not stop in time: brake all the same
-        return braked
-    share = (math.sqrt(root) - ef) / ff
-    return braked + min(max(share, 0.0), 1.0) * f
+def _towards(v: np.ndarray, braked: np.ndarray, goal: np.ndarray, most: float, speed: float) -> np.ndarray:
+    """Furthest point from ``braked`` towards ``goal`` at most ``most`` from ``v`` and at most ``speed`` from rest."""
+    way = goal - braked
+    share = min(1.0, _leaving(braked - v, way, most), _leaving(braked, way, speed))
+    return braked + share * way
+
+
+def _leaving(start: np.ndarray, way: np.ndarray, radius: float) -> float:
+    """Share of ``way`` (3,) after which a point that sets out at ``start`` (3,) leaves the ball; 0 if it is outside."""
+    a, b, c = float(way @ way), float(start @ way), float(start @ start) - radius * radius
+    if a < 1e-24:
+        return 1.0
+    root = b * b - a * c
+    # Put where it could not stop in time: brake all the same.
+    return max((math.sqrt(root) - b) / a, 0.0) if root > 0.0 else 0.0

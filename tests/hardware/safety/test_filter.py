@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -49,6 +49,27 @@ commands = st.lists(st.tuples(positions, turns, st.integers(1, 60)), min_size=1,
 
 @settings(max_examples=40, deadline=None)
 @given(commands, st.sampled_from([LIMITS, TIGHT]), st.sampled_from([0.0005, 0.001, 0.005, 0.02]), st.booleans())
+@example(  # a wall that pushes back while the reference goes along it at full speed
+    [
+        (np.zeros(3), np.zeros(3), 31),
+        (np.array([0.0, 1.0, 0.0]), np.zeros(3), 46),
+        (np.array([1.0, 0.0, 0.0]), np.zeros(3), 6),
+    ],
+    LIMITS,
+    0.02,
+    False,
+)
+@example(  # the same at the cone
+    [
+        (np.zeros(3), np.zeros(3), 45),
+        (np.zeros(3), np.array([0.0, 0.0, -1.0]), 31),
+        (np.zeros(3), np.array([2.375, 2.25, 3.0]), 56),
+        (np.zeros(3), np.array([0.4375, 0.0, -2.0]), 19),
+    ],
+    LIMITS,
+    0.02,
+    False,
+)
 def test_the_reference_never_leaves_its_limits(sequence, limits, dt, leashed):
     made = started(limits)
     low, high = np.array(limits.workspace_low) - 1e-9, np.array(limits.workspace_high) + 1e-9
