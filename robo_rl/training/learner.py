@@ -163,7 +163,7 @@ class LearnerThread(Learner):
     What the environment's thread hands over lies in an inbox until the next block of updates, so that it waits for
     neither an update nor a batch. It acts with frozen weights and adopts the newest at each step.
 
-    Updates stay behind by at most ``max_lag`` environment steps, one block and the newest step. Where ``waits``, the
+    Updates stay behind by at most ``max_lag`` environment steps, or one block, and the newest step. Where ``waits``, the
     environment's thread then waits in :meth:`allow`. Where it may not, as at a robot, nothing waits: what is owed
     beyond the bound is forgone, so that no burst of updates makes up for it later, and the thread steps back behind
     the others.
@@ -192,7 +192,7 @@ class LearnerThread(Learner):
     ) -> None:
         super().__init__(config, agent, memory, demonstrations)
         self._waits, self._should_stop = waits, should_stop
-        self._most = max(float(config.block), config.utd * config.max_lag)  # updates that may be owed
+        self._most = config.utd * config.max_lag  # updates that may be owed, if they are a whole block
         self._inbox: deque[Callable[[], object]] = deque()
         self._births: deque[tuple[int, int, float]] = deque()  # of published policies: version, steps, seconds
         self._failure: Exception | None = None
@@ -243,9 +243,10 @@ class LearnerThread(Learner):
             self._steps += steps
             self.owed += self._utd * steps
             self._note("learner_lag_steps", self.owed / self._utd)
-            if not self._waits and self.owed > self._most:
-                self.forgone += self.owed - self._most
-                self.owed = self._most
+            most = max(self._most, self.block)
+            if not self._waits and self.owed > most:
+                self.forgone += self.owed - most
+                self.owed = most
             self._changed.notify_all()
         self._wait_until_owed(self._most)
 

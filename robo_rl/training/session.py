@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
@@ -53,6 +55,7 @@ def train(
     started = time.monotonic()
     with ExitStack() as opened:
         opened.callback(run.close)
+        torch.manual_seed(config.seed)  # for whatever draws without a generator of its own
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
         env = with_features(make_env(config.num_envs, config.seed), config.agent, **about_features)
