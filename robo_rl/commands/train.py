@@ -49,7 +49,7 @@ def main(args: Sequence[str]) -> int:
         config, run = read_request(list(args))
         from robo_rl import threads
 
-        threads.configure(config.threads, spare=1 if config.overlaps else 0)
+        threads.configure(config.threads, spare=0 if config.cell is None else 1)
         from robo_rl.training.session import train
 
         with _environments(config, lambda: interrupts.requested) as make_env:

@@ -93,9 +93,9 @@ class TrainConfig:
     utd: float = 1.0
     """Critic updates per environment step (update-to-data ratio); may be a fraction."""
 
-    sync: bool = False
-    """Learn and act in turns, in one thread, so that a run comes out the same, bit for bit, on the same machine;
-    otherwise the learner has a thread of its own beside the environment. On a robot cell it always has."""
+    sync: bool = True
+    """Learn and act in turns, in one thread: a run comes out the same, bit for bit, on the same machine. Otherwise the
+    learner has a thread of its own beside the environment; on a robot cell it always has."""
 
     max_lag: int = 20
     """Environment steps that a learner in its own thread may be behind. Then a simulator waits for it; a robot does
@@ -153,7 +153,7 @@ class TrainConfig:
     """Where the learner and its memory live: cpu or cuda."""
 
     threads: int | None = None
-    """Threads of the physics and of the learner, each; None: as many as there are cores."""
+    """Threads of the physics and of the learner, each; None: as many as there are cores, at a robot one fewer."""
 
     out: Path = Path("runs")
     """Folder that the run folder is made in."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections import deque
@@ -163,8 +164,8 @@ class LearnerThread(Learner):
     What the environment's thread hands over lies in an inbox until the next block of updates, so that it waits for
     neither an update nor a batch. It acts with frozen weights and adopts the newest at each step.
 
-    Updates stay behind by at most ``max_lag`` environment steps, or one block, and the newest step. Where ``waits``, the
-    environment's thread then waits in :meth:`allow`. Where it may not, as at a robot, nothing waits: what is owed
+    Updates stay behind by at most ``max_lag`` environment steps, or one block, and the newest step. Where ``waits``,
+    the environment's thread then waits in :meth:`allow`. Where it may not, as at a robot, nothing waits: what is owed
     beyond the bound is forgone, so that no burst of updates makes up for it later, and the thread steps back behind
     the others.
 
@@ -205,6 +206,9 @@ class LearnerThread(Learner):
         super().__enter__()
         self._mailbox = PolicyMailbox(self.agent)
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
+        if not self._waits:
+            gc.collect()
+            gc.freeze()  # a look through everything that was loaded would hold up a control step
         self._thread.start()
         return self
 
@@ -217,6 +221,8 @@ class LearnerThread(Learner):
             self._changed.notify_all()
         self._thread.join()
         self._thread = None
+        if not self._waits:
+            gc.unfreeze()
         self._empty_inbox()
 
     def act(self, obs: Obs, *, explore: bool) -> torch.Tensor:

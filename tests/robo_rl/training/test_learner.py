@@ -163,10 +163,15 @@ def test_what_the_thread_raises_is_raised_where_the_environment_steps(point_env,
         learner.source.sample = broken
     else:
         learner.agent.update = broken
-    with pytest.raises(RuntimeError, match="out of memory"), learner:
-        loop = Loop(learner, point_env(2))
-        for _ in range(1000):
-            loop.step()
+    loop = Loop(learner, point_env(2))
+
+    def train():
+        with learner:
+            for _ in range(1000):
+                loop.step()
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train()
     assert learner.whole == (fails_at == "sample")
     assert len(learner.memory) == loop.steps  # nothing of what was handed over is lost
     assert not learner_threads()
@@ -195,19 +200,24 @@ def test_nothing_moves_while_it_is_quiet(point_env):
 def test_the_thread_ends_in_every_phase(point_env, phase):
     learner, env = make(LearnerThread, point_env), point_env(2)
     began = slow(learner, 0.05)
-    with pytest.raises(KeyboardInterrupt), learner:
-        loop = Loop(learner, env)
-        if phase == "updating":
-            loop.step()
-            while not began:
-                time.sleep(0.001)
-        elif phase == "waiting":
-            for _ in range(6):
+    loop = Loop(learner, env)
+
+    def train():
+        with learner:
+            if phase == "updating":
                 loop.step()
-        elif phase == "quiet":
-            with learner.quiet():
-                raise KeyboardInterrupt
-        raise KeyboardInterrupt
+                while not began:
+                    time.sleep(0.001)
+            elif phase == "waiting":
+                for _ in range(6):
+                    loop.step()
+            elif phase == "quiet":
+                with learner.quiet():
+                    raise KeyboardInterrupt
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
     assert not learner_threads()
     assert learner.whole
     assert len(learner.memory) == loop.steps

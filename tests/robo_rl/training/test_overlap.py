@@ -1,5 +1,6 @@
 """Whole runs, in turns and with the learner beside the environment."""
 
+import itertools
 import shutil
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.agents.sac import SAC, SACConfig
+from robo_rl.training import trainer
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig, to_json
 from robo_rl.training.run_folder import RunFolder
@@ -21,6 +23,7 @@ def small(**changes) -> TrainConfig:
         "task": "point", "steps": 120, "demos": 3, "agent": SACConfig(critics=2, hidden=(16, 16)), "batch_size": 16,
         "utd": 0.5, "warmup_steps": 20, "eval_every": 60, "eval_episodes": 2, "eval_envs": 2, "final_episodes": 2,
         "target_success": None, "checkpoint_every": 50, "log_every": 20, "num_envs": 2, "video_episodes": 0,
+        "sync": False,
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
 
@@ -196,8 +199,7 @@ def test_on_a_robot_whatever_takes_long_waits_for_the_end_of_an_episode(point_en
         return call
 
     monkeypatch.setattr(RunFolder, "log", noted("log", RunFolder.log))
-    name = "robo_rl.training.trainer.save_checkpoint"
-    monkeypatch.setattr(name, noted("save", __import__("robo_rl.training.trainer").training.trainer.save_checkpoint))
+    monkeypatch.setattr(trainer, "save_checkpoint", noted("save", trainer.save_checkpoint))
     config = small(
         cell="sim", num_envs=1, demos=0, steps=60, warmup_steps=8, log_every=10, checkpoint_every=20, eval_every=40,
         keep_episodes=False, sync=True,
@@ -207,7 +209,7 @@ def test_on_a_robot_whatever_takes_long_waits_for_the_end_of_an_episode(point_en
     assert summary["updates_forgone"] >= 0
     assert moves.count("log") >= 6
     assert moves.count("save") >= 3
-    for before, after in zip(moves, moves[1:], strict=False):
+    for before, after in itertools.pairwise(moves):
         assert not (before in ("log", "save") and after == "step")  # the arm is reset first
     rows = RunFolder(Path(summary["run"])).metrics()
     assert any(row["kind"] == "evaluation" for row in rows)
