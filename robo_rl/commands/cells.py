@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,33 @@ class RunningCell:
     folder: Path
     processes: CellProcesses | None
     simulation: Path | None
+
+    def trouble(self, name: str) -> str:
+        """Why the node of a device does not run, in one line; empty while nothing is known."""
+        from hardware.processes import trouble
+
+        return trouble(self.folder, name)
+
+    def wait_until_ready(self, name: str, client: Any, patience: float = 60.0) -> None:
+        """Return once the node of a device serves its ``client``, a :class:`RosRobot` or a :class:`RosCamera`.
+
+        Raises:
+            UserError: at once if the node cannot start: what it said, in one line.
+            Stale: if it does not come up within ``patience`` s; says what it logged last.
+        """
+        from robo_rl.errors import Stale
+
+        deadline = time.monotonic() + patience
+        while True:
+            if said := self.trouble(name):
+                raise UserError(f"{name} does not start: {said}")
+            try:
+                client.wait_until_ready(0.1)
+                return
+            except Stale as error:
+                if time.monotonic() > deadline:
+                    said = f"; it logged: {self.processes.said(name)}" if self.processes is not None else ""
+                    raise Stale(f"{error}, nor for {patience:g} s{said}") from None
 
     def operator(self) -> Operator:
         """Who sets the scene up: a stand-in where the cell is simulated, else the person at the terminal."""
@@ -212,13 +240,12 @@ def make_cell_world(
 
     Raises:
         Stale: if a node does not come up; says what it logged last.
-        UserError: if the cell lacks what the task needs.
+        UserError: if a node cannot start, or the cell lacks what the task needs.
     """
     from hardware.emulation.delayed import DelayedRobot
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.world import CellWorld
-    from robo_rl.errors import Stale
 
     name = up.cell.arm(arm)
     wanted = [camera.name for camera in task.scene().cameras] if cameras else []
@@ -229,13 +256,8 @@ def make_cell_world(
     clients = {
         each: RosCamera(each, up.cell.cameras[each].width, up.cell.cameras[each].height, session) for each in wanted
     }
-    waited: dict[str, Any] = {name: robot, **clients}
-    for each, client in waited.items():
-        try:
-            client.wait_until_ready(patience)
-        except Stale as error:
-            said = f"; it logged: {up.processes.said(each)}" if up.processes is not None else ""
-            raise Stale(f"{error}{said}") from None
+    for each, client in {name: robot, **clients}.items():
+        up.wait_until_ready(each, client, patience)
     operator: Any = up.operator()
     tracker = getattr(operator, "truth", None)
     delay = up.cell.simulation.delay if up.cell.simulation is not None else 0.0
