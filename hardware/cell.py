@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from hardware.cameras.view import Intrinsics
+from hardware.cameras.view import Crop, Intrinsics, fit_intrinsics
 from hardware.fields import parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
@@ -90,10 +90,12 @@ class FixtureEntry:
     Attributes:
         pos: m.
         rpy: roll, pitch and yaw about the fixed axes x, y, z, rad.
+        arm: whose base that is; the only one if None.
     """
 
     pos: Vec3
     rpy: Vec3 = (0.0, 0.0, 0.0)
+    arm: str | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (*self.pos, *self.rpy)):
@@ -191,6 +193,11 @@ class Cell:
             raise UserError(f"calibration.fixtures is {calibrated!r}; a pose by name is expected, calibrate them again")
         for name, found in calibrated.items():
             _check_pose(f"calibration.fixtures.{name}", found)
+            self._owner(f"calibration.fixtures.{name}", found.get("arm"))
+        for name, fixture in self.fixtures.items():
+            self._owner(f"fixtures.{name}", fixture.arm)
+        for name in self.cameras:
+            self.intrinsics_of(name)
         names = [*self.arms, *self.cameras, *self.emergency_stops]
         for name in names:
             if names.count(name) > 1:
@@ -214,26 +221,55 @@ class Cell:
         """The arm behind a name."""
         return find_robot(self.arms[name].robot)
 
-    def fixture_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Pose (3,) m and (3, 3) of each fixture; what a calibration has found goes before what ``fixtures`` says."""
-        turns = {
-            name: [geometry.exp(np.eye(3)[i] * each.rpy[i]) for i in range(3)] for name, each in self.fixtures.items()
-        }
-        poses = {name: (np.array(self.fixtures[name].pos), z @ y @ x) for name, (x, y, z) in turns.items()}
+    def fixture_poses(self, arm: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Pose (3,) m and (3, 3) of each fixture in the base frame of an arm, the only one if None.
+
+        Those of other arms are not among them. What a calibration has found goes before what ``fixtures`` says.
+        """
+        arm = self.arm(arm)
+        poses = {}
+        for name, each in self.fixtures.items():
+            if self._owner(f"fixtures.{name}", each.arm) == arm:
+                x, y, z = (geometry.exp(np.eye(3)[i] * each.rpy[i]) for i in range(3))
+                poses[name] = np.array(each.pos), z @ y @ x
         for name, found in self.calibration.get("fixtures", {}).items():
-            poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
+            if self._owner(f"calibration.fixtures.{name}", found.get("arm")) == arm:
+                poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
         return poses
 
-    def lens_of(self, name: str) -> Intrinsics | None:
-        """What a calibration has found of the lens of a camera, ``calibration.lenses.NAME``; None without one."""
-        lenses = self.calibration.get("lenses", {})
-        found = lenses.get(name, {}) if isinstance(lenses, Mapping) else lenses
-        if not isinstance(found, Mapping):
-            raise UserError(f"calibration.lenses is {lenses!r}; fields by camera are expected, calibrate them again")
-        if not found:
+    def _owner(self, where: str, arm: Any) -> str:
+        """The arm whose base a fixture's pose is in; a UserError if there is none, or more than one that could be."""
+        if arm is None and len(self.arms) == 1:
+            return next(iter(self.arms))
+        if arm is None:
+            raise UserError(
+                f"{where}: arm is missing, and the cell has several; say whose base its pose is in: "
+                f"{', '.join(self.arms)}"
+            )
+        if arm not in self.arms:
+            raise unknown_name(f"value of {where}: arm:", str(arm), self.arms)
+        return str(arm)
+
+    def intrinsics_of(self, name: str) -> Intrinsics | None:
+        """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
+        cameras = self.calibration.get("cameras", {})
+        if not isinstance(cameras, Mapping) or not isinstance(cameras.get(name, {}), Mapping):
+            raise UserError(f"calibration.cameras is {cameras!r}; fields by camera are expected, calibrate them again")
+        found = cameras.get(name, {}).get("intrinsics")
+        if found is None:
             return None
-        fields = {key: value for key, value in found.items() if key != "residual"}
-        return parse(Intrinsics, fields, f"calibration.lenses.{name}")
+        if not isinstance(found, Mapping):
+            raise UserError(f"calibration.cameras.{name}.intrinsics is {found!r}; fields such as fx are expected")
+        entry = self.cameras[name]
+        fields = {"width": entry.width, "height": entry.height, **found}
+        fields.pop("residual", None)
+        lens = parse(Intrinsics, fields, f"calibration.cameras.{name}.intrinsics")
+        if lens.width * entry.height != lens.height * entry.width:
+            raise UserError(
+                f"calibration.cameras.{name}.intrinsics is of pictures of {lens.width}x{lens.height}, those of the "
+                f"camera are {entry.width}x{entry.height} and show another part of the scene; calibrate it again"
+            )
+        return fit_intrinsics(lens, Crop(0, 0, lens.width, lens.height), entry.width, entry.height)
 
     def limits_of(self, name: str) -> SafetyLimits:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardware.fields import parse
 from robo_rl.errors import UserError
+from robo_rl.robots import robot as find_robot
 
 if TYPE_CHECKING:
     from hardware.arm import Arm
@@ -98,9 +99,7 @@ def settings_of(cell: Cell, name: str) -> Any:
         if name in getattr(cell, group)
     )
     where = f"{group}.{name}.settings"
-    settings = parse(_KINDS[entry.driver](), entry.settings, where)
-    lens = cell.lens_of(name) if group == "cameras" else None
-    return replace(settings, lens=lens) if lens and getattr(settings, "lens", lens) is None else settings
+    return parse(_KINDS[entry.driver](), entry.settings, where)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _drive(cell: Cell, name: str, settings: Any) -> Drive:
     entry, spec, where = cell.arms[name], cell.spec_of(name), f"arms.{name}"
     if entry.driver in ("widowx250s", "trossen"):
         drive: Drive = settings
-        if drive.spec != spec:
+        if drive.spec.name != find_robot(entry.robot).name:
             raise UserError(f"{where}: the driver {entry.driver} drives a {drive.spec.name}, robot is {entry.robot!r}")
         return drive
     if entry.driver == "simulated":

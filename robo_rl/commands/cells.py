@@ -263,6 +263,6 @@ def make_cell_world(
     delay = up.cell.simulation.delay if up.cell.simulation is not None else 0.0
     reached: Robot = DelayedRobot(robot, command_delay=delay) if delay else robot
     return CellWorld(
-        reached, clients, task.scene(), fixtures=up.cell.fixture_poses(), operator=operator, tracker=tracker,
+        reached, clients, task.scene(), fixtures=up.cell.fixture_poses(name), operator=operator, tracker=tracker,
         max_age=up.cell.ros.max_age, should_stop=should_stop,
     )  # fmt: skip

@@ -79,7 +79,14 @@ def test_a_cell_survives_being_written(tmp_path):
         ("calibration.fixtures", {"hole": {"pos": [0, 0, 0], "quat": [1, 0, 0]}}, "quat is [1, 0, 0]; 4 finite"),
         ("calibration.fixtures", {"hole": {"pos": [0, 0, 0], "quat": [1, 1, 0, 0]}}, "whose length is not 1"),
         ("ros", {"domain": 500}, "domain is 500; it must be from 0 to 232"),
-        ("calibration", {"lenses": 3}, "calibration.lenses is 3; fields by camera are expected"),
+        ("calibration", {"cameras": 3}, "calibration.cameras is 3; fields by camera are expected"),
+        ("calibration", {"cameras": {"wrist": {"intrinsics": {"fx": 1.0}}}}, "intrinsics: fy is missing; expected a"),
+        (
+            "calibration",
+            {"cameras": {"wrist": {"intrinsics": {"width": 640, "height": 480, "fx": 1, "fy": 1, "cx": 1, "cy": 1}}}},
+            "is of pictures of 640x480, those of the camera are 128x128 and show another part of the scene",
+        ),
+        ("fixtures.hole.arm", "right", "unknown value of fixtures.hole: arm: 'right'; (known: arm)"),
         ("colour", "red", "unknown field in"),
         ("arms.arm.settings", {}, "arms.arm.settings: address is missing; expected text"),
         ("arms.arm.settings", {"address": 172}, "address: 172 given, text expected; put it in quotes"),
@@ -148,18 +155,47 @@ def test_a_cell_is_read_without_any_sdk():
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root, env={**os.environ, "PYTHONPATH": root})
 
 
-def test_a_lens_is_that_of_the_settings_or_of_the_calibration(tmp_path):
+def test_the_lens_of_a_camera_is_as_calibrated_for_the_pictures_that_it_hands_on(tmp_path):
+    found = {"width": 640, "height": 640, "fx": 600.0, "fy": 601.0, "cx": 319.5, "cy": 319.5, "distortion": [0.1] * 5}
+    file = changed("calibration.cameras", {"wrist": {"intrinsics": {**found, "residual": {"px": 0.2}}}})
+    lens = load(tmp_path, file).intrinsics_of("wrist")
+    assert (lens.width, lens.height, lens.fx, lens.cx, lens.distortion) == (128, 128, 120.0, 63.5, (0.1,) * 5)
+    assert load(tmp_path, GOOD).intrinsics_of("wrist") is None
+
+
+def test_a_webcam_is_set_up_as_the_cell_file_says(tmp_path):
     from hardware.cameras.view import Intrinsics
     from hardware.devices import settings_of
 
-    found = {"width": 640, "height": 480, "fx": 600.0, "fy": 601.0, "cx": 320.0, "cy": 240.0}
-    file = changed("cameras.front", {"driver": "webcam", "settings": {"address": 0, "exposure": 100}})
-    assert settings_of(load(tmp_path, file), "front").lens is None
-    file["calibration"] = {"lenses": {"front": {**found, "distortion": [0.1] * 5, "residual": {"px": 0.2}}}}
-    assert settings_of(load(tmp_path, file), "front").lens == Intrinsics(*found.values(), (0.1,) * 5)
-    file["cameras"]["front"]["settings"]["lens"] = found
-    assert settings_of(load(tmp_path, file), "front").lens == Intrinsics(*found.values())
-    assert settings_of(load(tmp_path, file), "front").exposure == 100.0
+    lens = {"width": 640, "height": 480, "fx": 600.0, "fy": 601.0, "cx": 320.0, "cy": 240.0}
+    settings = {"address": 0, "exposure": 100, "width": 640, "height": 480, "lens": lens, "fovy": 40}
+    found = settings_of(load(tmp_path, changed("cameras.front", {"driver": "webcam", "settings": settings})), "front")
+    assert (found.exposure, found.fovy, found.lens) == (100.0, 40.0, Intrinsics(*lens.values()))
+
+
+TWO = {
+    "name": "two",
+    "arms": {side: {"robot": "fr3", "driver": "franky", "settings": {"address": side}} for side in ("left", "right")},
+    "fixtures": {"hole": {"pos": [0.5, 0.0, 0.0], "arm": "left"}, "peg": {"pos": [0.4, 0.0, 0.0], "arm": "right"}},
+    "calibration": {"fixtures": {"hole": {"arm": "right", "pos": [0.6, 0.0, 0.0], "quat": [1, 0, 0, 0]}}},
+}
+
+
+def test_a_fixture_is_only_that_of_the_arm_in_whose_base_it_was_measured(tmp_path):
+    cell = load(tmp_path, TWO)
+    left, right = (cell.fixture_poses(side) for side in ("left", "right"))
+    assert {name: pos[0] for name, (pos, _) in left.items()} == {"hole": 0.5}
+    assert {name: pos[0] for name, (pos, _) in right.items()} == {"hole": 0.6, "peg": 0.4}
+    with pytest.raises(UserError, match="choose one by --arm: left, right"):
+        cell.fixture_poses()
+
+
+@pytest.mark.parametrize("place", ["fixtures", "calibration"])
+def test_a_fixture_of_two_arms_has_to_say_whose_it_is(tmp_path, place):
+    file = yaml.safe_load(yaml.safe_dump(TWO))
+    del (file if place == "fixtures" else file["calibration"])["fixtures"]["hole"]["arm"]
+    with pytest.raises(UserError, match=r"fixtures\.hole: arm is missing, and the cell has several; .*: left, right"):
+        load(tmp_path, file)
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():
@@ -176,7 +212,9 @@ def test_what_is_no_cell_file_is_told(tmp_path, text):
 
 
 def test_an_arm_has_to_be_chosen_where_there_are_two(tmp_path):
-    cell = load(tmp_path, changed("arms.other", {"robot": "fr3", "driver": "franky", "settings": {"address": "b"}}))
+    file = changed("arms.other", {"robot": "fr3", "driver": "franky", "settings": {"address": "b"}})
+    file["fixtures"]["hole"]["arm"] = "arm"
+    cell = load(tmp_path, file)
     with pytest.raises(UserError, match="choose one by --arm: arm, other"):
         cell.arm()
     assert cell.arm("other") == "other"

@@ -9,12 +9,16 @@ import time
 import numpy as np
 import pytest
 
+from controllers.kinematics import Chain
 from hardware.arms.drive import Drive, JointDrive, PoseDrive, TorqueDrive
+from hardware.cell import ArmEntry, Cell, RosEntry
+from hardware.devices import check_settings, control_rate, make_arm
 from hardware.ros import Session
 from hardware.ros.layouts.franka_ros2 import franka_ros2
 from hardware.ros.layouts.interbotix import interbotix
 from hardware.ros.layouts.trajectory import TrajectoryDrive
-from robo_rl.errors import Stale, UserError
+from robo_rl.contracts import ToolCommand
+from robo_rl.errors import Faulted, Stale, UserError
 from robo_rl.robots.fr3 import FR3
 from robo_rl.robots.widowx250s import WIDOWX250S
 
@@ -164,6 +168,91 @@ def test_a_driver_that_is_not_there_is_said_with_the_remedy(monkeypatch):
     with pytest.raises(UserError, match=r"no joint states .* on ROS domain \d+ for 0 s; start its driver"):
         drive.open()
     assert threading.active_count() <= before
+
+
+@pytest.fixture
+def guarded(rig, eventually):
+    """The arm of a rig as a cell file names it, behind our guard."""
+    driver, drive = rig
+    name = "franka_ros2" if drive.spec is FR3 else "interbotix"
+    settings = {"namespace": "cell"} if drive.spec is FR3 else {"robot_name": "wx250s"}
+    entry = ArmEntry(drive.spec.name, name, {**settings, "domain": DOMAIN}, {"max_state_age": 1.0})
+    driver.silent = False
+    driver.position.update(zip(driver.layout.joints, drive.spec.home, strict=True))
+    with make_arm(Cell("mine", {"arm": entry}, ros=RosEntry(domain=DOMAIN + 1)), "arm") as arm:
+        yield driver, arm
+
+
+def test_behind_our_guard_it_holds_pursues_and_stops(guarded, eventually):
+    driver, arm = guarded
+    assert arm.status().mode == "holding"
+    start = arm.state(1.0)
+    goal = start.tcp_pos + np.array([0.0, 0.0, 0.02])
+    number = 0
+
+    def near():
+        nonlocal number
+        number += 1
+        arm.command(ToolCommand(number, goal, start.tcp_rot, start.gripper_width, 0.3))
+        return np.linalg.norm(arm.state(1.0).tcp_pos - goal) < 2e-3
+
+    eventually(near)
+    arm.stop("a person")
+    eventually(lambda: arm.status().fault == "stopped")
+    with pytest.raises(Faulted):
+        arm.command(ToolCommand(number + 1, goal, start.tcp_rot, 0.0, 0.3))
+    arm.recover()
+    eventually(lambda: arm.status().mode == "holding")
+
+
+def test_what_it_sends_through_our_guard_never_leaves_the_limits(guarded, eventually):
+    driver, arm = guarded
+    start = arm.state(1.0)
+    chain, high = Chain(arm.spec), np.array(arm.limits.workspace_high)
+    first = len(driver.told)
+    for number in range(1, 40):
+        arm.command(ToolCommand(number, high + 1.0, start.tcp_rot, start.gripper_width, 0.3))
+        time.sleep(0.05)
+    assert {"workspace"} <= set(arm.applied().reasons)
+    told = [m.points[0].positions for m in driver.told[first:] if list(m.joint_names) == list(driver.layout.joints)]
+    assert len(told) > 10
+    sent, _ = chain.forward(np.array([list(each) for each in told]))
+    assert (np.asarray(sent) <= high + 5e-3).all()
+    assert np.abs(np.diff(np.asarray(sent), axis=0)).max() <= arm.limits.max_speed * 0.1  # a cycle, or a late few
+
+
+def test_a_driver_that_falls_silent_faults_the_arm(guarded, eventually):
+    driver, arm = guarded
+    driver.silent = True
+    eventually(lambda: arm.status().fault == "stale_state")
+    assert "is silent" in arm.status().reason
+    driver.silent = False
+
+
+def test_any_arm_with_a_trajectory_controller_is_described_in_the_cell_file():
+    layout = {
+        "title": "a driver of ours", "joints": [f"j{i}" for i in range(7)], "joint_states": "/their/joint_states",
+        "command": "/their/controller/joint_trajectory", "fingers": ["finger"], "finger_states": "/their/joint_states",
+    }  # fmt: skip
+    cell = Cell("mine", {"arm": ArmEntry("fr3", "trajectory", {"layout": layout, "rate": 100})})
+    check_settings(cell)
+    assert control_rate(cell, "arm") == 100.0
+    wrong = Cell("mine", {"arm": ArmEntry("fr3", "trajectory", {"layout": {**layout, "joints": ["j1"]}})})
+    with pytest.raises(UserError, match=r"arms\.arm: a driver of ours names 1 joints, but fr3 has 7"):
+        check_settings(wrong)
+
+
+def test_settings_of_a_layout_that_do_not_fit_are_told():
+    for arm, says in (
+        (ArmEntry("widowx250s", "franka_ros2"), "runs an fr3 or a panda, not 'widowx250s'"),
+        (ArmEntry("widowx250s", "interbotix", {"robot": "wx250s"}), "unknown field in arms.wx250s.settings: 'robot'"),
+        (ArmEntry("widowx250s", "interbotix", {"domain": 300}), "domain is 300; it must be from 0 to 232"),
+        (ArmEntry("widowx250s", "interbotix"), "its driver publishes /wx250s/joint_states, as our node would"),
+    ):
+        with pytest.raises(UserError) as told:
+            check_settings(Cell("mine", {"wx250s": arm}))
+        assert says in str(told.value)
+    check_settings(Cell("mine", {"wx250s": ArmEntry("widowx250s", "interbotix", {"domain": 3})}))  # apart by domain
 
 
 def test_an_arm_with_other_joints_is_refused():
