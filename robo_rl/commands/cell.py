@@ -14,7 +14,7 @@ import tyro
 
 from robo_rl.commands import calibrate, cell_check
 from robo_rl.commands.arguments import parse
-from robo_rl.errors import Faulted, UserError, unknown_name
+from robo_rl.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from hardware.cell import Cell
@@ -77,10 +77,8 @@ def main(args: Sequence[str]) -> int:
 
 def _up(args: list[str]) -> int:
     from hardware.cell import load_cell
-    from hardware.inputs.emergency_stop import EmergencyStop
-    from hardware.inputs.stop_inputs import KeyInput
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import find_running, running
+    from robo_rl.commands.cells import find_running, running, stop_key
     from robo_rl.training.interrupts import Interrupts
 
     arguments = parse(UpArguments, args, prog="robo-rl cell up", description="Start the nodes of a cell.")
@@ -95,9 +93,7 @@ def _up(args: list[str]) -> int:
     ):
         robots, cameras = clients(up.cell, session)
         print(f"cell {cell.name}: domain {cell.ros.domain}, logs in {up.folder}", file=sys.stderr)
-        key = stack.enter_context(EmergencyStop(KeyInput(), list(robots.values()))) if sys.stdin.isatty() else None
-        if key is not None:
-            print("space or Escape stops the arms", file=sys.stderr)
+        stack.enter_context(stop_key(list(robots.values())))
         began = time.monotonic()
         told: dict[str, str] = {}
         troubles: dict[str, str] = {}
@@ -114,9 +110,6 @@ def _up(args: list[str]) -> int:
                 if said.split(" ")[:2] != told.get(name, "").split(" ")[:2]:  # mode and fault, not the rest
                     print(f"{name}: {said}", file=sys.stderr)
                     told[name] = said
-            if key is not None and key.pressed:  # latched by the arms themselves from here on
-                with contextlib.suppress(Faulted):
-                    key.reset()
             time.sleep(0.2)
         assert up.processes is not None  # we have started them
         ended = up.processes.dead()
@@ -130,7 +123,9 @@ def _up(args: list[str]) -> int:
 
 
 def _stop(args: list[str]) -> int:
-    return _for_each_arm(args, "stop", lambda robot: robot.stop("robo-rl cell stop"), "fault")
+    from hardware.inputs.stop_key import CELL_STOP
+
+    return _for_each_arm(args, "stop", lambda robot: robot.stop(CELL_STOP), "fault")
 
 
 def _recover(args: list[str]) -> int:

@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import queue
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,45 @@ class RunningCell:
         return TerminalOperator()
 
 
+@contextlib.contextmanager
+def stop_key(robots: Sequence[Robot], operator: Any = None) -> Iterator[None]:
+    """Have space and Escape stop ``robots`` while a command runs on a terminal; elsewhere nothing happens.
+
+    A :class:`TerminalOperator` then reads its answers from what else is typed.
+    """
+    if not sys.stdin.isatty():
+        yield
+        return
+    from hardware.inputs.stop_key import StopKey
+
+    with StopKey(robots) as key:
+        if isinstance(operator, TerminalOperator):
+            operator.keys = key.source.typed
+        print("space or Escape stops the arms", file=sys.stderr)
+        try:
+            yield
+        finally:
+            if isinstance(operator, TerminalOperator):
+                operator.keys = None
+
+
 class TerminalOperator:
-    """A :class:`robo_rl.contracts.Operator`: asks the person at the terminal, where there is one."""
+    """A :class:`robo_rl.contracts.Operator`: asks the person at the terminal, where there is one.
+
+    Attributes:
+        keys: what is typed, key by key, where somebody else reads the terminal; None to read it here.
+    """
+
+    def __init__(self) -> None:
+        self.keys: queue.SimpleQueue[str] | None = None
+
+    def _line(self) -> str:
+        if self.keys is None:
+            return sys.stdin.readline()
+        typed = ""
+        while not typed.endswith("\n"):
+            typed += self.keys.get()
+        return typed
 
     def arrange(self, start: Any) -> None:
         """Say what goes where, and wait for the return key."""
@@ -90,7 +128,7 @@ class TerminalOperator:
             x, y, z = pose.pos[0].tolist()
             print(f"  {name}: to x {x:.3f}, y {y:.3f}, z {z:.3f} m", file=sys.stderr)
         print("put the objects there, then press return (s and return: stop)", file=sys.stderr)
-        if sys.stdin.readline().strip().lower().startswith("s"):
+        if self._line().strip().lower().startswith("s"):
             raise UserError("stopped by the operator")
 
     def acknowledge(self, fault: str, reason: str) -> bool:

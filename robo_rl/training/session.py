@@ -35,6 +35,7 @@ def train(
     make_env: MakeEnv,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    told: Callable[[], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Train, from the newest checkpoint in ``run`` if there is one, and return what ``summary.json`` holds.
 
@@ -43,6 +44,7 @@ def train(
         run: where everything goes.
         make_env: builds environments; the session closes them.
         should_stop: asked at every step; once true, a checkpoint and the summary are stored and the session ends.
+        told: asked at the end; gives what the summary tells besides.
 
     Raises:
         UserError: if the configuration does not fit the environment, the checkpoint or this machine.
@@ -81,7 +83,7 @@ def train(
             progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
-        return _finish(trainer, demos, setup_seconds, reason)
+        return _finish(trainer, demos, setup_seconds, reason, told)
 
 
 def _make_trainer(
@@ -147,7 +149,9 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuff
     )
 
 
-def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str) -> dict[str, Any]:
+def _finish(
+    trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str, told: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
     """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
     config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
     train_seconds = trainer.seconds
@@ -180,6 +184,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         demo_tries=demos.tries,
         **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
+        **told(),
         learning_curve=draw_curve(config, run),
         video=None,
     )

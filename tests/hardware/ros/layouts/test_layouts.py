@@ -185,7 +185,12 @@ def guarded(rig, eventually):
     driver, drive = rig
     name = "franka_ros2" if drive.spec is FR3 else "interbotix"
     settings = {"namespace": "cell"} if drive.spec is FR3 else {"robot_name": "wx250s"}
-    entry = ArmEntry(drive.spec.name, name, {**settings, "domain": DOMAIN}, {"max_state_age": 1.0, "max_force": 500.0, "max_torque": 100.0})
+    entry = ArmEntry(
+        drive.spec.name,
+        name,
+        {**settings, "domain": DOMAIN},
+        {"max_state_age": 1.0, "max_force": 500.0, "max_torque": 100.0},
+    )
     driver.silent = False
     driver.place(drive.spec.home)
     with make_arm(Cell("mine", {"arm": entry}, ros=RosEntry(domain=DOMAIN + 1)), "arm") as arm:
