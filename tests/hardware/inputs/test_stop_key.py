@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -28,10 +29,8 @@ def terminal():
     person, program = os.openpty()
     yield person, program
     for each in (person, program):
-        try:
+        with contextlib.suppress(OSError):
             os.close(each)
-        except OSError:
-            pass
 
 
 def wait(true):

@@ -198,7 +198,7 @@ def guarded(rig, eventually):
 
 
 def test_behind_our_guard_it_holds_pursues_and_stops(guarded, eventually):
-    driver, arm = guarded
+    _, arm = guarded
     assert arm.status().mode == "holding"
     start = arm.state(1.0)
     goal = start.tcp_pos + np.array([0.0, 0.0, 0.02])
