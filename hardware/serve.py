@@ -12,12 +12,17 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hardware.arm import Arm
-from hardware.cell import load_cell
+from hardware.cell import Cell, load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
 from hardware.realtime import prioritise, undisturbed
 from robo_rl.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from hardware.ros import Intrinsics
+    from robo_rl.contracts import Camera
 
 _ARM, _STOP, _CAMERA = 5, 5, 3  # real-time priorities of all threads of a process; the control thread's is above
 
@@ -62,7 +67,9 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         prioritise(_CAMERA)
         camera = open_camera(cell, device)
         try:
-            serve_camera(camera, device, domain=ros.domain, interfaces=ros.interfaces)
+            serve_camera(
+                camera, device, domain=ros.domain, interfaces=ros.interfaces, intrinsics=lens_of(cell, device, camera)
+            )
         finally:
             camera.close()
     elif device in cell.emergency_stops:
@@ -73,6 +80,20 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         )  # fmt: skip
     else:
         raise unknown_name("device", device, [*cell.arms, *cell.cameras, *cell.emergency_stops])
+
+
+def lens_of(cell: Cell, name: str, camera: Camera) -> Intrinsics | None:
+    """Lens of a camera for the pictures that it hands on: as calibrated, else as the device says; None if neither."""
+    from hardware.cameras.capture import ThreadedCamera
+    from hardware.ros import Intrinsics
+
+    lens = cell.intrinsics_of(name)
+    if lens is None and isinstance(camera, ThreadedCamera):
+        lens = camera.intrinsics
+    if lens is None:
+        return None
+    distortion = (*lens.distortion, *(0.0,) * (5 - len(lens.distortion)))
+    return Intrinsics(lens.fx, lens.fy, lens.cx, lens.cy, distortion)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -58,12 +58,14 @@ def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 0, or 128 + n if signal n stopped it."""
     arguments = parse(
         DeployArguments, args, prog="robo-rl deploy",
-        description="Run a trained policy on a robot cell. Ends with one JSON line, also in RUN/deployments.jsonl.",
+        description="Run a trained policy on a robot cell. Every transition is stored in RUN/deployments/CELL. "
+        "Ends with one JSON line, also in RUN/deployments.jsonl.",
     )  # fmt: skip
     from hardware.cell import load_cell
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
     from robo_rl.commands.trained import load_trained
+    from robo_rl.data.episodes import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import evaluate
     from robo_rl.training.interrupts import Interrupts
@@ -85,8 +87,16 @@ def main(args: Sequence[str]) -> int:
         true: list[bool] = []
         cut = 0
 
+        before: list[tuple[Any, Any]] = []
+
+        def act(obs: Any, *, explore: bool) -> Any:
+            action = trained.act(obs, explore=explore)
+            before[:] = [(obs, action)]
+            return action
+
         def watch(step: Step) -> None:
             nonlocal cut
+            writer.add(*before[0], step)
             if not bool(step.done[0]):
                 return
             time.sleep(_SETTLE)
@@ -99,18 +109,23 @@ def main(args: Sequence[str]) -> int:
             seen = "" if truth is None else f" (in truth: {'success' if truth else 'no success'})"
             print(f"episode {len(told)} of {arguments.episodes}: {said}{seen}", file=sys.stderr)
 
-        result = evaluate(
-            trained.env, trained.act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
-            should_stop=lambda: interrupts.requested, on_step=watch,
-        )  # fmt: skip
+        with EpisodeWriter(
+            trained.run.path / "deployments" / cell.name, trained.env.observation_space, trained.env.action_space,
+            task=trained.config.task, robot=trained.config.robot, seed=seed, source="policy",
+        ) as writer:  # fmt: skip
+            result = evaluate(
+                trained.env, act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
+                should_stop=lambda: interrupts.requested, on_step=watch,
+            )  # fmt: skip
         if result is None:
-            print(f"robo-rl: interrupted after {len(told)} episodes; the arm holds", file=sys.stderr)
+            stored = f"{len(writer.stored)} are in {writer.folder}"
+            print(f"robo-rl: interrupted after {len(told)} episodes, {stored}; the arm holds", file=sys.stderr)
             return interrupts.exit_code
         found = figures(
             trained.config, trained.run, result,
             env_steps=trained.checkpoint.env_steps, updates=trained.checkpoint.state["updates"],
             wall_seconds=round(time.monotonic() - started, 3), checkpoint=trained.checkpoint.path.name,
-            cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut,
+            cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut, transitions=str(writer.folder),
         )  # fmt: skip
     found["world"] = "cell"
     lines = JsonLines(trained.run.path / "deployments.jsonl")
