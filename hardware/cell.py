@@ -22,7 +22,7 @@ from robo_rl.errors import UserError, unknown_name
 from robo_rl.robots import robot as find_robot
 
 ArmDriver = Literal["pylibfranka", "franky", "widowx250s", "trossen", "simulated"]
-CameraDriver = Literal["realsense", "webcam", "video_file", "simulated"]
+CameraDriver = Literal["realsense", "webcam", "video_file", "simulated", "emulated_realsense"]
 StopDriver = Literal["evdev", "gpio"]
 
 SHIPPED = Path(__file__).with_name("cells")

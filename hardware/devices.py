@@ -109,6 +109,14 @@ def _video_file(entry: CameraEntry, name: str, where: str) -> Camera:
     return _call(video_file, {"name": name, "width": entry.width, "height": entry.height, **entry.settings}, where)
 
 
+def _emulated_realsense(entry: CameraEntry, name: str, where: str) -> Camera:
+    from hardware.emulation.realsense import emulated_realsense
+
+    return _call(
+        emulated_realsense, {"name": name, "width": entry.width, "height": entry.height, **entry.settings}, where
+    )
+
+
 def _simulated_camera(entry: CameraEntry, name: str, where: str) -> Camera:
     from hardware.cameras.emulated import EmulatedCamera
 
@@ -121,6 +129,7 @@ _DRIVES: dict[str, Any] = {
 }  # fmt: skip
 _CAMERAS: dict[str, Any] = {
     "realsense": _realsense, "webcam": _webcam, "video_file": _video_file, "simulated": _simulated_camera,
+    "emulated_realsense": _emulated_realsense,
 }  # fmt: skip
 
 

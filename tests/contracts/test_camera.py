@@ -110,7 +110,19 @@ def realsense(folder: Path) -> Iterator[Rig]:
     bus = EmulatedBus({"SIM0001": recording})
     source = RealSenseSource("SIM0001", RealSenseSettings(320, 240, 30), bus)
     with ThreadedCamera("wrist", source, 128, 128, settings=FAST) as camera:
-        faults = {"unplug": lambda: bus.unplug("SIM0001"), "silence": lambda: bus.freeze("SIM0001")}
+        trouble = bus.troubles["SIM0001"]
+
+        def lose() -> None:
+            trouble.drop = 1.0
+            time.sleep(0.3)
+            trouble.drop = 0.0
+
+        faults = {
+            "unplug": lambda: bus.unplug("SIM0001"),
+            "silence": lambda: bus.freeze("SIM0001"),
+            "garbage": lambda: setattr(trouble, "garbage", 0.7),
+            "drop": lose,
+        }
         yield Rig(camera, True, faults, lambda: bus.plug("SIM0001"))
 
 
