@@ -16,7 +16,7 @@ _TESTS = Path(__file__).parent
 _HARDWARE = _TESTS / "hardware"
 _IN_REAL_TIME = (
     _TESTS / "benchmarks" / "test_franka_endurance.py",
-    *(_TESTS / "contracts" / name for name in ("test_robot.py", "test_camera.py")),
+    *(_TESTS / "contracts" / name for name in ("test_robot.py", "test_camera.py", "test_cell_world.py")),
     *(_HARDWARE / name for name in ("arms", "cameras", "emulation", "inputs", "ros", "test_arm.py", "test_world.py")),
 )
 """Where threads and processes have to keep time; alone on the machine they do."""
