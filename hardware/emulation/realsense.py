@@ -135,7 +135,7 @@ class Trouble:
     Attributes:
         drop: share of the pictures that are lost.
         delay: s by which each comes late; up to a third of a second, as the SDK has so many buffers only.
-        garbage: share of the pictures whose bytes are damaged in the SDK's own buffers, before anything is made of them.
+        garbage: share of the pictures that are damaged in the SDK's own buffers, before anything is made of them.
     """
 
     drop: float = 0.0
@@ -282,7 +282,7 @@ def emulated_realsense(
         name: of the camera.
         width: of the pictures that it gives.
         height: of them.
-        recording: ``.db3`` file of the camera ``serial``, 320 x 240 at ``fps``; without one, a moving square is recorded.
+        recording: ``.db3`` file of the camera ``serial``, 320 x 240 at ``fps``; a moving square if empty.
         serial: of the camera.
         fovy: vertical field of view that is wanted, degrees.
         fps: pictures per second.

@@ -1,4 +1,4 @@
-"""What every world promises, held to by a robot cell: a simulated one, all of its processes and topics real.
+"""What every world promises, held to by a simulated robot cell, all of its processes and topics real.
 
 ``test_world.py`` holds simulators to the same. What they promise beyond is no cell's to keep: that a reset is the same to
 the bit, that time stands still between steps, and where things truly are.

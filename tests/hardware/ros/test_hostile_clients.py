@@ -81,7 +81,9 @@ def said_of_an_arm(draw) -> tuple[str, Any, int]:
     if kind == "state":
         stamp = draw(stamps)
         parts = messages.state_messages(state(), NAMES, "arm_base", stamp)
-        which = draw(st.sampled_from(["none", "joints", "names", "pose", "turn", "twist", "wrench", "stamp", "missing"]))
+        which = draw(
+            st.sampled_from(["none", "joints", "names", "pose", "turn", "twist", "wrench", "stamp", "missing"])
+        )
         if which == "joints":
             values = draw(st.lists(number, max_size=12))
             setattr(parts.joints, draw(st.sampled_from(["position", "velocity", "effort"])), array.array("d", values))

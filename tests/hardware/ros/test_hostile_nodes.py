@@ -162,7 +162,12 @@ def test_a_camera_node_that_is_flooded_on_its_own_names_goes_on(serve, place, se
     sending = [
         (each.node.create_publisher(kind, f"{place.name}/{topic}", qos.image_out()), kind)
         for each in strangers
-        for kind, topic in ((Image, "image"), (Image, "depth"), (CameraInfo, "camera_info"), (DiagnosticArray, "status"))
+        for kind, topic in (
+            (Image, "image"),
+            (Image, "depth"),
+            (CameraInfo, "camera_info"),
+            (DiagnosticArray, "status"),
+        )
     ]
     garbage = Image(height=48, width=64, encoding="rgb8", step=192, data=b"1234")
     for _ in range(FLOOD // len(sending)):

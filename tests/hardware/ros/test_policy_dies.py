@@ -18,7 +18,7 @@ from controllers.kinematics import Chain
 from hardware.arm import Arm
 from hardware.emulation.in_process import InProcessTorqueDrive
 from hardware.realtime import hand_over_soon
-from hardware.ros import ArmNode, Session
+from hardware.ros import ArmNode
 from hardware.safety.limits import SafetyLimits
 from robo_rl.robots.panda import PANDA
 

@@ -102,7 +102,9 @@ def test_physics_itself_holds_an_arm_whose_node_was_killed(rig):
     assert all(np.linalg.norm(pos - stopped) < 2e-3 for after, pos in places if after > 0.5)
     assert np.linalg.norm(places[-1][1] - places[0][1]) < 0.08
     waits = len(rig.waits)
-    assert bool(rig.act().truncated[0])  # waits for the node, which is started anew, and for its fault's acknowledgement
+    assert bool(
+        rig.act().truncated[0]
+    )  # waits for the node, which is started anew, and for its fault's acknowledgement
     assert any("no_link" in each or "ms old" in each for each in rig.waits[waits:])
     rig.goes_on()
 
@@ -159,4 +161,4 @@ def test_no_process_of_a_cell_has_a_socket_on_anything_but_loopback(rig):
     assert heard["arm"] >= {"0100007F"}  # 127.0.0.1: the look itself sees what is there
     assert heard["policy"] >= {"0100007F"}
     loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
-    assert {name: addresses - loopback for name, addresses in heard.items()} == dict.fromkeys(heard, set())
+    assert {name: addresses - loopback for name, addresses in heard.items()} == {name: set() for name in heard}
