@@ -1,7 +1,7 @@
 """What every world promises, held to by a simulated robot cell, all of its processes and topics real.
 
-``test_world.py`` holds simulators to the same. What they promise beyond is no cell's to keep: that a reset is the same to
-the bit, that time stands still between steps, and where things truly are.
+``test_world.py`` holds simulators to the same. What they promise beyond is no cell's to keep: that a reset is the same
+to the bit, that time stands still between steps, and where things truly are.
 """
 
 from __future__ import annotations

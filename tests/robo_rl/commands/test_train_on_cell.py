@@ -58,21 +58,8 @@ def wait_for(condition, process, seconds=150.0):
 
 
 def test_a_killed_training_on_a_cell_loses_no_finished_step_and_goes_on(terminal, cell, caplog):
-    words = [
-        *terminal.small,
-        "--demos",
-        "0",
-        "--eval-every",
-        "100000",
-        "--checkpoint-every",
-        "15",
-        "--cell",
-        cell,
-        "--num-envs",
-        "1",
-        "--eval-envs",
-        "1",
-    ]
+    words = [*terminal.small, "--demos", "0", "--num-envs", "1", "--eval-envs", "1", "--eval-episodes", "1"]
+    words += ["--eval-every", "100000", "--checkpoint-every", "15", "--cell", cell]
     process = terminal.start("train", "reach", *words, "--robot", "panda", "--steps", "100000")
     runs = terminal.folder / "runs"
     wait_for(lambda: list(runs.glob("*/checkpoints/*")) and finished(terminal.only_run()) > 25, process)
