@@ -18,7 +18,7 @@ from robo_rl.data.journal import read_journal
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.run_folder import RunFolder
 
-pytestmark = [pytest.mark.realtime, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
