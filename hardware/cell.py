@@ -24,7 +24,7 @@ from robo_rl.robots import robot as find_robot
 ArmDriver = Literal[
     "pylibfranka", "franky", "widowx250s", "trossen", "franka_ros2", "interbotix", "trajectory", "simulated"
 ]
-CameraDriver = Literal["realsense", "webcam", "video_file", "simulated"]
+CameraDriver = Literal["realsense", "webcam", "video_file", "simulated", "emulated_realsense"]
 StopDriver = Literal["evdev", "gpio"]
 
 SHIPPED = Path(__file__).with_name("cells")

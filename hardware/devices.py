@@ -70,6 +70,10 @@ def open_camera(cell: Cell, name: str) -> Camera:
             return realsense_camera(
                 name, settings.serial, entry.width, entry.height, fovy=settings.fovy, settings=settings
             )
+        if entry.driver == "emulated_realsense":
+            from hardware.emulation.realsense import emulated_realsense
+
+            return emulated_realsense(name, settings, entry.width, entry.height)
         from hardware.cameras.opencv import video_file, webcam
 
         return (webcam if entry.driver == "webcam" else video_file)(name, settings, entry.width, entry.height)
@@ -198,6 +202,12 @@ def _realsense() -> Any:
     return RealSenseEntry
 
 
+def _emulated_realsense() -> Any:
+    from hardware.emulation.realsense import EmulatedRealSenseSettings
+
+    return EmulatedRealSenseSettings
+
+
 def _webcam() -> Any:
     from hardware.cameras.opencv import WebcamSettings
 
@@ -225,7 +235,7 @@ def _gpio() -> Any:
 _KINDS: dict[str, Callable[[], Any]] = {
     "pylibfranka": _franka, "franky": _franka, "widowx250s": _widowx, "trossen": _trossen,
     "franka_ros2": _franka_ros2, "interbotix": _interbotix, "trajectory": _trajectory,
-    "realsense": _realsense, "webcam": _webcam, "video_file": _video_file,
+    "realsense": _realsense, "emulated_realsense": _emulated_realsense, "webcam": _webcam, "video_file": _video_file,
     "evdev": _evdev, "gpio": _gpio, "simulated": lambda: SimulatedSettings,
 }  # fmt: skip
 """What the settings of each driver are: a dataclass, or the driver itself."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -36,12 +38,47 @@ def trouble(folder: Path, name: str) -> str:
     return said if isinstance(said, str) else ""
 
 
+def end_with(parent: int) -> None:
+    """End this process, as by SIGTERM, once its parent has died, however suddenly; returns at once.
+
+    Nobody would end it, and it would hold a device, or a core, for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+class Deaths:
+    """Counts how often processes have died, and knows which may be started again."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, list[float]] = {}
+        self._told: set[str] = set()
+
+    def start_again(self, name: str) -> bool:
+        """Count a death; False if there were too many within a minute, which a warning tells once."""
+        now = time.monotonic()
+        recent = [at for at in self._at.get(name, []) if now - at < 60.0]
+        if len(recent) < _GIVE_UP:
+            self._at[name] = [*recent, now]
+            self._told.discard(name)
+            return True
+        if name not in self._told:
+            self._told.add(name)
+            _log.warning("%s: ended %d times within a minute; it is left alone for the rest of it", name, len(recent))
+        return False
+
+
 class CellProcesses:
     """One process per arm, camera and emergency stop of a cell.
 
     A node that dies is started anew; after five deaths within a minute it is left alone. :func:`trouble` tells which do
     not run. An arm whose node has died begins in the latched fault ``stopped``: nobody moves it before a person has
-    said so.
+    said so. If this process dies, however suddenly, the nodes end as they do at :meth:`close`.
 
     Args:
         cell: what to start.
@@ -110,7 +147,7 @@ class CellProcesses:
         self.close()
 
     def _start(self, name: str, latched: str = "") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name]
+        command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name, "--parent", str(os.getpid())]
         command += ["--fault-folder", str(self._folder / "faults")] + (["--latched", latched] if latched else [])
         with (self._folder / f"{name}.log").open("ab") as log:
             self._logged[name] = log.tell()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from hardware.arm import Arm
 from hardware.cell import Cell, load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
+from hardware.processes import end_with
 from hardware.realtime import prioritise, undisturbed
 from robo_rl.errors import UserError, unknown_name
 
@@ -34,8 +35,11 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("device", help="name of an arm, a camera or an emergency stop in it")
     parser.add_argument("--fault-folder", type=Path, help="where the last seconds before a fault are written")
     parser.add_argument("--latched", default="", metavar="WHY", help="begin in the fault 'stopped', for this reason")
+    parser.add_argument("--parent", type=int, metavar="PID", help="process without which this one shall not go on")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format=f"{given.device}: %(message)s", stream=sys.stderr)
+    if given.parent is not None:
+        end_with(given.parent)
     try:
         serve(given.cell, given.device, given.fault_folder, given.latched)
     except UserError as error:

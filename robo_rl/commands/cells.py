@@ -213,7 +213,9 @@ def _simulate(
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
     simulated = stack.enter_context(
-        SimulatedCell(name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps)
+        SimulatedCell(
+            name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps, restart=True
+        )
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
