@@ -106,14 +106,17 @@ class Policy(nn.Module):
                 x = x.relu_()
         return x.to(torch.float32)
 
-    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw actions by the reparameterisation trick.
+
+        Args:
+            features: (B, encoder.width).
+            noise: (B, A), standard normal.
 
         Returns:
             Actions (B, A), their log-density (B,), and the standard deviations (B, A) of ``u``.
         """
         mean, log_std = self(features)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         std = log_std.exp()
         u = mean + std * noise
         return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_std), std
