@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from robo_rl.agents.crossq import CrossQCritic
@@ -67,8 +67,8 @@ class CriticStep:
     ) -> None:
         self.critic, self.target_critic, self.head = critic, target_critic, head
         self.optimiser, self.log_temperature, self.config = optimiser, log_temperature, config
-        self._own: list[nn.Parameter] = list(critic.parameters())
-        self._following = [] if target_critic is None else list(target_critic.parameters())
+        self._own: list[Tensor] = list(critic.parameters())
+        self._following: list[Tensor] = [] if target_critic is None else list(target_critic.parameters())
         own = {id(parameter) for parameter in self._own}
         everything = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         self._encoding = [parameter for parameter in everything if id(parameter) not in own]

@@ -39,8 +39,8 @@ class EnsembleMLP(nn.Module):
     """E independent multi-layer perceptrons (ReLU) with stacked parameters ``[E, ...]``.
 
     All members see the same input. In float32 on a CPU they are computed one after the other, so that a member's
-    activations stay in the second-level cache; otherwise as batched matrix products. Both ways give the same numbers (to
-    rounding).
+    activations stay in the second-level cache; otherwise as batched matrix products. Both ways give the same numbers
+    (to rounding).
 
     Args:
         members: E.
@@ -104,7 +104,7 @@ class EnsembleMLP(nn.Module):
     def regress(self, x: Tensor, target: Tensor, head: Head, masks: Sequence[Tensor] | None = None) -> Tensor:
         """Give all parameters the gradient of ``sum_e mean_b head.loss``, and return the outputs (E, B, outputs).
 
-        Without autograd, unless weights are normalised. Where x was computed from something, its gradient goes on there.
+        Without autograd, unless weights are normalised. Where x was computed from something, its gradient goes there.
 
         Args:
             x: (B, inputs).

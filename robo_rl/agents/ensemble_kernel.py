@@ -102,7 +102,7 @@ def regress(
     *,
     follows: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Forward and backward pass of one member, then of the next: what it computes is still in the cache on the way back.
+    """Forward and backward pass of one member, then of the next: what it computes is in the cache on the way back.
 
     Args:
         x: (B, I) float32.

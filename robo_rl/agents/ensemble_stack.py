@@ -1,7 +1,7 @@
 """The ensemble of critics as batched matrix products, forward and backward, both written out.
 
-For GPUs, for ``torch.compile`` (without autograd, a whole update is one graph), and for bfloat16 on a CPU, where to set up
-a product of this size takes as long as to compute it.
+For GPUs, for ``torch.compile`` (without autograd, a whole update is one graph), and for bfloat16 on a CPU, where to set
+up a product of this size takes as long as to compute it.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
     summary = figures(
         config,
-        run,
+        run.path,
         evaluation,
         env_steps=trainer.env_steps,
         updates=trainer.updates,

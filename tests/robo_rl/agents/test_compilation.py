@@ -122,6 +122,6 @@ def test_what_is_returned_is_the_caller_s_where_graphs_are_recorded(monkeypatch)
 
 @pytest.mark.parametrize("settings", [{"optimiser": "adan"}, {"critic_norm": "batch"}, {"critic_norm": "weight"}])
 def test_what_cannot_be_compiled_is_refused_in_one_line(settings: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="compile: .* cannot be compiled; leave it out") as refused:
+    with pytest.raises(UserError, match=r"compile: .* cannot be compiled; leave it out") as refused:
         agent(compile=True, **settings)
     assert "\n" not in str(refused.value)
