@@ -99,7 +99,9 @@ class Policy(nn.Module):
 
     def routing_loss(self, features: Tensor) -> Tensor:
         """Return the loss of sending features (B, encoder.width) to experts, without dimensions; 0 without experts."""
-        return features.new_zeros(()) if self.experts is None else self.experts.routing_loss(self._hidden(features, self.precision))
+        if self.experts is None:
+            return features.new_zeros(())
+        return self.experts.routing_loss(self._hidden(features, self.precision))
 
     def _hidden(self, features: Tensor, precision: torch.dtype) -> Tensor:
         x = features
