@@ -29,7 +29,7 @@ class DeployArguments:
     """What to run where."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or a file of robo-rl export."""
 
     cell: str = "sim"
     """Cell file, or name of one that is shipped. One that is not up is started, and ended afterwards."""
@@ -64,7 +64,7 @@ def main(args: Sequence[str]) -> int:
     from hardware.cell import load_cell
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
-    from robo_rl.commands.trained import load_trained
+    from robo_rl.commands.runnable import load_runnable, read_exported
     from robo_rl.data.episodes import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import evaluate
@@ -75,14 +75,16 @@ def main(args: Sequence[str]) -> int:
     seed = FINAL_SEED if arguments.seed is None else arguments.seed
     started = time.monotonic()
     cell = load_cell(arguments.cell)
+    exported = read_exported(arguments.run)
+    run = arguments.run if exported is None else exported.config
+    if exported is not None and arguments.explore:
+        raise UserError("explore: an exported policy draws no actions; give the run folder instead")
     prioritise(PRIORITY)
     with (
         Interrupts() as interrupts,
-        cell_environment(
-            cell, arguments.run, arm=arguments.arm, seed=seed, should_stop=lambda: interrupts.requested
-        ) as on_cell,
+        cell_environment(cell, run, arm=arguments.arm, seed=seed, should_stop=lambda: interrupts.requested) as on_cell,
     ):
-        trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
+        runnable = load_runnable(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
         told: list[bool] = []
         true: list[bool] = []
         cut = 0
@@ -90,7 +92,7 @@ def main(args: Sequence[str]) -> int:
         before: list[tuple[Any, Any]] = []
 
         def act(obs: Any, *, explore: bool) -> Any:
-            action = trained.act(obs, explore=explore)
+            action = runnable.act(obs, explore=explore)
             before[:] = [(obs, action)]
             return action
 
@@ -109,12 +111,13 @@ def main(args: Sequence[str]) -> int:
             seen = "" if truth is None else f" (in truth: {'success' if truth else 'no success'})"
             print(f"episode {len(told)} of {arguments.episodes}: {said}{seen}", file=sys.stderr)
 
+        source = runnable.source
         with EpisodeWriter(
-            trained.run.path / "deployments" / cell.name, trained.env.observation_space, trained.env.action_space,
-            task=trained.config.task, robot=trained.config.robot, seed=seed, source="policy",
+            source.results / "deployments" / cell.name, runnable.env.observation_space, runnable.env.action_space,
+            task=source.config.task, robot=source.config.robot, seed=seed, source="policy",
         ) as writer:  # fmt: skip
             result = evaluate(
-                trained.env, act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
+                runnable.env, act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
                 should_stop=lambda: interrupts.requested, on_step=watch,
             )  # fmt: skip
         if result is None:
@@ -122,13 +125,12 @@ def main(args: Sequence[str]) -> int:
             print(f"robo-rl: interrupted after {len(told)} episodes, {stored}; the arm holds", file=sys.stderr)
             return interrupts.exit_code
         found = figures(
-            trained.config, trained.run, result,
-            env_steps=trained.checkpoint.env_steps, updates=trained.checkpoint.state["updates"],
-            wall_seconds=round(time.monotonic() - started, 3), checkpoint=trained.checkpoint.path.name,
+            source.config, source.results, result, env_steps=source.env_steps, updates=source.updates,
+            wall_seconds=round(time.monotonic() - started, 3), checkpoint=source.name,
             cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut, transitions=str(writer.folder),
         )  # fmt: skip
     found["world"] = "cell"
-    lines = JsonLines(trained.run.path / "deployments.jsonl")
+    lines = JsonLines(source.results / "deployments.jsonl")
     lines.append(found)
     lines.close()
     print(json.dumps(finite(found)), flush=True)

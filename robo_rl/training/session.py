@@ -179,7 +179,7 @@ def _finish(
         evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
     summary = figures(
         config,
-        run,
+        run.path,
         evaluation,
         env_steps=trainer.env_steps,
         updates=trainer.updates,
