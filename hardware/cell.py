@@ -14,6 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from hardware.calibration import written
+from hardware.calibration.written import CameraPose, Payload
+from hardware.cameras.view import Intrinsics
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
@@ -184,11 +187,7 @@ class Cell:
             raise UserError(f"simulation is missing, but the driver of {simulated[0]} is 'simulated'; add the section")
         if self.simulation is not None and sum(entry.driver == "simulated" for entry in self.arms.values()) != 1:
             raise UserError("simulation: exactly one arm of a simulated cell has the driver 'simulated'")
-        calibrated = self.calibration.get("fixtures", {})
-        if not isinstance(calibrated, Mapping):
-            raise UserError(f"calibration.fixtures is {calibrated!r}; a pose by name is expected, calibrate them again")
-        for name, found in calibrated.items():
-            _check_pose(f"calibration.fixtures.{name}", found)
+        self._check_calibration()
         names = [*self.arms, *self.cameras, *self.emergency_stops]
         for name in names:
             if names.count(name) > 1:
@@ -209,8 +208,26 @@ class Cell:
         return name
 
     def spec_of(self, name: str) -> RobotSpec:
-        """The arm behind a name."""
-        return find_robot(self.arms[name].robot)
+        """The arm behind a name, with the tip of its tool where a calibration has found it."""
+        spec = find_robot(self.arms[name].robot)
+        tip = written.tool_tip(self.calibration, name, spec)
+        if tip is None:
+            return spec
+        x, y, z = tip.tolist()
+        return dataclasses.replace(spec, gripper=dataclasses.replace(spec.gripper, tcp_pos=(x, y, z)))
+
+    def payload_of(self, name: str) -> Payload | None:
+        """What an arm carries besides its gripper, as it was weighed; None if it was not."""
+        return written.payload(self.calibration, name)
+
+    def intrinsics_of(self, name: str) -> Intrinsics | None:
+        """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
+        entry = self.cameras[name]
+        return written.intrinsics(self.calibration, name, entry.width, entry.height)
+
+    def camera_pose_of(self, name: str) -> CameraPose | None:
+        """Where a camera is, as calibrated; None if it was not."""
+        return written.camera_pose(self.calibration, name)
 
     def fixture_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Pose (3,) m and (3, 3) of each fixture; what a calibration has found goes before what ``fixtures`` says."""
@@ -221,6 +238,35 @@ class Cell:
         for name, found in self.calibration.get("fixtures", {}).items():
             poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
         return poses
+
+    def _check_calibration(self) -> None:
+        """Raise a UserError for what no calibration can have found."""
+        written.entries(self.calibration, "arms")
+        for name in self.arms:
+            self.payload_of(name)  # spec_of has looked at the tool
+        for name, found in written.entries(self.calibration, "fixtures").items():
+            where = f"calibration.fixtures.{name}"
+            T = written.pose_of(where, found)
+            arm = found.get("arm", next(iter(self.arms)) if len(self.arms) == 1 else None)
+            if arm is None:
+                continue
+            if arm not in self.arms:
+                raise UserError(f"{where}: arm is {arm!r}; one of {', '.join(self.arms)} expected, {written.AGAIN}")
+            limits = self.limits_of(arm)
+            written.check_fixture(where, T[:3, 3], np.array(limits.workspace_low), np.array(limits.workspace_high))
+        written.entries(self.calibration, "cameras")
+        for name in self.cameras:
+            self.intrinsics_of(name)
+            pose = self.camera_pose_of(name)
+            if pose is None:
+                continue
+            arm = pose.arm if pose.arm is not None else next(iter(self.arms))
+            if arm not in self.arms:
+                raise UserError(
+                    f"calibration.cameras.{name}: arm is {arm!r}; one of {', '.join(self.arms)} expected, "
+                    f"{written.AGAIN}"
+                )
+            written.check_camera_pose(name, pose, self.spec_of(arm))
 
     def limits_of(self, name: str) -> SafetyLimits:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
@@ -340,20 +386,6 @@ def _say(kind: Any) -> str:
     return {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}.get(
         kind, str(kind)
     )
-
-
-def _check_pose(where: str, found: Any) -> None:
-    """Raise a UserError unless ``found`` has a position, m, and a unit quaternion, as a calibration writes them."""
-    for name, length in (("pos", 3), ("quat", 4)):
-        numbers = found.get(name) if isinstance(found, Mapping) else None
-        if not (
-            isinstance(numbers, list)
-            and len(numbers) == length
-            and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
-        ):
-            raise UserError(f"{where}: {name} is {numbers!r}; {length} finite numbers expected, calibrate it again")
-    if abs(math.hypot(*found["quat"]) - 1.0) > 1e-3:
-        raise UserError(f"{where}: quat is {found['quat']}, whose length is not 1; calibrate it again")
 
 
 def _plain(value: Any) -> Any:

@@ -62,7 +62,9 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         prioritise(_CAMERA)
         camera = open_camera(cell, device)
         try:
-            serve_camera(camera, device, domain=ros.domain, interfaces=ros.interfaces)
+            serve_camera(
+                camera, device, domain=ros.domain, interfaces=ros.interfaces, intrinsics=cell.intrinsics_of(device)
+            )
         finally:
             camera.close()
     elif device in cell.emergency_stops:
