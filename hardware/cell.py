@@ -138,12 +138,15 @@ class SimulationEntry:
             that of its ``preset``.
         delay: by how much the policy's commands take longer to the arm than in a cell that is real, s.
         fps: pictures per second of each camera.
+        board: a ChArUco board that the scene is cleared for: ``on`` the ``table`` or the ``tool``, then ``facing`` a
+            camera, and fields of :class:`hardware.calibration.board.Board`. None: the task's scene.
     """
 
     task: str | None = None
     plant: str | Mapping[str, Any] = "ideal"
     delay: float = 0.0
     fps: float = 30.0
+    board: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.delay <= 0.2:

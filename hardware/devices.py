@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardware.arm import Arm
-from hardware.arms.drive import Drive
+from hardware.arms.drive import Drive, LoadedDrive
 from hardware.cell import ArmEntry, CameraEntry, Cell, parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Camera, RobotSpec
@@ -25,7 +25,26 @@ def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
     """
     entry, limits = cell.arms[name], cell.limits_of(name)
     drive = _DRIVES[entry.driver](entry, cell.spec_of(name), limits, f"arms.{name}.settings")
+    equip(drive, cell, name)
     return Arm(drive, limits, fault_folder=fault_folder)
+
+
+def equip(drive: Drive, cell: Cell, name: str) -> None:
+    """Tell the drive of an arm, before it is opened, what calibrations have found: its tool's tip, what it carries.
+
+    Raises:
+        UserError: if the drive cannot be told what it carries.
+    """
+    drive.spec = cell.spec_of(name)
+    payload = cell.payload_of(name)
+    if payload is None:
+        return
+    if not isinstance(drive, LoadedDrive):
+        raise UserError(
+            f"calibration.arms.{name}.payload: mass is {payload.mass:g} kg, of which the driver "
+            f"{cell.arms[name].driver} cannot be told; set it where that arm is set up, and take this entry out"
+        )
+    drive.carry(payload.mass, payload.com)
 
 
 def open_camera(cell: Cell, name: str) -> Camera:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from hardware.arms.franka import FrankaSettings
 from hardware.arms.franka_hand import FrankaHand
@@ -33,6 +36,11 @@ class FrankaDrive(ABC):
     @abstractmethod
     def _connect(self) -> None:
         """Connect and set the arm up; raises UserError."""
+
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.LoadedDrive`: goes to the arm as its load, in place of the settings'."""
+        x, y, z = np.asarray(com, dtype=float).tolist()
+        self._settings = dataclasses.replace(self._settings, payload_mass=mass, payload_com=(x, y, z))
 
     def write_gripper(self, width: float) -> None:
         """Open or close the hand to ``width`` m, if there is one."""

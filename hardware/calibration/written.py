@@ -37,17 +37,6 @@ class Payload:
     mass: float
     com: np.ndarray
 
-    def with_more(self, mass: float, com: np.ndarray) -> Payload:
-        """What is carried if ``mass``, kg, at ``com`` (3,), m, comes on top."""
-        total = self.mass + mass
-        moment = self.mass * self.com + mass * np.asarray(com)
-        return Payload(total, moment / total if total > 0.0 else np.zeros(3))
-
-    def com_in_tool(self, spec: RobotSpec) -> np.ndarray:
-        """Centre of mass (3,) in the frame of the tool centre point, m."""
-        hand = geometry.from_quat_wxyz(np.array(spec.gripper.hand_quat))
-        return np.asarray(hand.T @ self.com - np.array(spec.gripper.tcp_pos))
-
 
 @dataclass(frozen=True)
 class CameraPose:

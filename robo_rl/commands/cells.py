@@ -147,7 +147,16 @@ def _simulate(
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
     simulated = stack.enter_context(
-        SimulatedCell(name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps)
+        SimulatedCell(
+            name,
+            arm.robot,
+            settings=plant_of(entry),
+            overrides=overrides,
+            cameras=drawn,
+            fps=entry.fps,
+            sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
+            board=entry.board,
+        )
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
@@ -225,7 +234,7 @@ def make_cell_world(
     missing = sorted(set(wanted) - set(up.cell.cameras))
     if missing:
         raise UserError(f"cell {up.cell.name!r} has no camera {missing[0]!r}, which task {task.name!r} reads; add it")
-    robot = RosRobot(name, task.robot, session)
+    robot = RosRobot(name, up.cell.spec_of(name), session)
     clients = {
         each: RosCamera(each, up.cell.cameras[each].width, up.cell.cameras[each].height, session) for each in wanted
     }

@@ -8,7 +8,6 @@ import yaml
 
 from hardware.calibration.poses import inverse, pose
 from hardware.calibration.record import pose_entry
-from hardware.calibration.written import Payload
 from hardware.cell import load_cell
 from robo_rl import geometry
 from robo_rl.errors import UserError
@@ -122,12 +121,3 @@ def test_a_fixture_outside_of_the_work_space_of_its_arm_is_refused(tmp_path):
         load(tmp_path, fixtures={"hole": {**there, "pos": [1.3, 0.0, 0.02], "arm": "arm"}})
     with pytest.raises(UserError, match=r"fixtures.hole: arm is 'left'; one of arm expected"):
         load(tmp_path, fixtures={"hole": {**there, "arm": "left"}})
-
-
-def test_payloads_add_up_like_masses_and_moments():
-    both = Payload(0.2, np.array([0.0, 0.0, 0.1])).with_more(0.6, np.array([0.04, 0.0, 0.2]))
-    assert both.mass == pytest.approx(0.8)
-    np.testing.assert_allclose(both.com, [0.03, 0.0, 0.175])
-    nothing = Payload(0.0, np.zeros(3)).with_more(0.0, np.zeros(3))
-    assert nothing.mass == 0.0
-    assert not nothing.com.any()
