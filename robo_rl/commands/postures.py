@@ -30,7 +30,7 @@ def go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None
         Faulted: if it goes into a fault.
         UserError: if it does not arrive.
     """
-    robot.move_joints(posture, _state(robot).gripper_width if width is None else width)
+    robot.move_joints(posture, state_of(robot).gripper_width if width is None else width)
     deadline = time.monotonic() + _MOVE
     while (status := robot.status()).mode != "holding":
         if status.mode == "fault" and status.fault != "no_link":  # a computer that stood still may come back
@@ -41,27 +41,27 @@ def go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None
         time.sleep(0.02)
 
 
-def must_go(robot: RosRobot, posture: np.ndarray) -> None:
+def must_go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None:
     """Move as :func:`go` does; a posture to which there is no way ends the command in one line."""
     try:
-        go(robot, posture)
+        go(robot, posture, width)
     except InvalidAction as error:
         raise UserError(f"the arm finds no way to the posture {np.round(posture, 2).tolist()}: {error}") from None
 
 
 def watch(robot: RosRobot) -> list[RobotState]:
     """States of half a second."""
-    seen = [_state(robot)]
+    seen = [state_of(robot)]
     deadline = time.monotonic() + _MEASURED
     while time.monotonic() < deadline:
-        state = _state(robot)
+        state = state_of(robot)
         if state.stamp != seen[-1].stamp:
             seen.append(state)
         time.sleep(0.005)
     return seen
 
 
-def _state(robot: RosRobot) -> RobotState:
+def state_of(robot: RosRobot) -> RobotState:
     """A state of the last second; a computer that stands still for longer is waited for."""
     deadline = time.monotonic() + _PATIENCE
     while True:
