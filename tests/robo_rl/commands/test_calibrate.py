@@ -105,6 +105,7 @@ def published_lens(cell, name):
     return [k[0], k[4], k[2], k[5]]
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_what_was_weighed_is_told_to_the_arm_which_then_feels_nothing(terminal, cell):
     pytest.importorskip("rclpy")
@@ -140,6 +141,7 @@ def sample(arm):
     return arm.state(10.0).tcp_force
 
 
+@pytest.mark.slow
 @pytest.mark.realtime
 def test_the_tip_of_a_tool_is_found_and_then_is_what_the_arm_tells(terminal, cell):
     pytest.importorskip("rclpy")
