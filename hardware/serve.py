@@ -12,12 +12,16 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hardware.arm import Arm
-from hardware.cell import load_cell
+from hardware.cell import Cell, load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
 from hardware.realtime import prioritise, undisturbed
 from robo_rl.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from hardware.ros import Intrinsics
 
 _ARM, _STOP, _CAMERA = 5, 5, 3  # real-time priorities of all threads of a process; the control thread's is above
 
@@ -63,7 +67,7 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         camera = open_camera(cell, device)
         try:
             serve_camera(
-                camera, device, domain=ros.domain, interfaces=ros.interfaces, intrinsics=cell.intrinsics_of(device)
+                camera, device, domain=ros.domain, interfaces=ros.interfaces, intrinsics=_lens_of(cell, device)
             )
         finally:
             camera.close()
@@ -75,6 +79,16 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         )  # fmt: skip
     else:
         raise unknown_name("device", device, [*cell.arms, *cell.cameras, *cell.emergency_stops])
+
+
+def _lens_of(cell: Cell, name: str) -> Intrinsics | None:
+    """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
+    from hardware.ros import Intrinsics
+
+    lens = cell.intrinsics_of(name)
+    if lens is None:
+        return None
+    return Intrinsics(lens.fx, lens.fy, lens.cx, lens.cy, lens.distortion or (0.0,) * 5)
 
 
 @contextlib.contextmanager

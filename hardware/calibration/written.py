@@ -127,7 +127,8 @@ def intrinsics(calibration: Mapping[str, Any], camera: str, width: int, height: 
             f"{where} is of pictures of {size[0]}x{size[1]}, those of the camera are {width}x{height} and show another "
             f"part of the scene; {AGAIN}"
         )
-    lens = Intrinsics(size[0], size[1], *(float(each) for each in values), tuple(float(each) for each in bent))
+    fx, fy, cx, cy = values.tolist()
+    lens = Intrinsics(size[0], size[1], fx, fy, cx, cy, tuple(float(each) for each in bent))
     return fit_intrinsics(lens, Crop(0, 0, size[0], size[1]), width, height)
 
 
@@ -138,10 +139,11 @@ def camera_pose(calibration: Mapping[str, Any], camera: str) -> CameraPose | Non
         UserError: if the entry has no pose.
     """
     found = entries(calibration, "cameras").get(camera, {})
-    for of in ("T_base_camera", "T_tcp_camera"):
+    kinds: tuple[Literal["T_base_camera", "T_tcp_camera"], ...] = ("T_base_camera", "T_tcp_camera")
+    for of in kinds:
         if of in found:
             T = pose_of(f"calibration.cameras.{camera}.{of}", found[of])
-            return CameraPose(of, T, found.get("arm"))  # type: ignore[arg-type]
+            return CameraPose(of, T, found.get("arm"))
     return None
 
 

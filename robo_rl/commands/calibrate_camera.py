@@ -95,8 +95,8 @@ def calibrate_camera(
         np.stack([each.T_camera_board for each in sightings]),
         "eye_in_hand" if mount == "tool" else "eye_to_hand",
     )
-    of = "T_tcp_camera" if mount == "tool" else "T_base_camera"
-    check_camera_pose(name, CameraPose(of, found.T_mount_camera, arm), spec)  # type: ignore[arg-type]
+    of: Literal["T_tcp_camera", "T_base_camera"] = "T_tcp_camera" if mount == "tool" else "T_base_camera"
+    check_camera_pose(name, CameraPose(of, found.T_mount_camera, arm), spec)
     residual = {**lens.residual, **found.residual}
     print(_said(views, board, found, residual), file=sys.stderr)
     if arguments.show is not None:
