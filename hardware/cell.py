@@ -12,7 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from hardware.cameras.view import Crop, Intrinsics, fit_intrinsics
+from hardware.calibration import written
+from hardware.calibration.written import CameraPose, Payload
+from hardware.cameras.view import Intrinsics
 from hardware.fields import parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
@@ -139,12 +141,15 @@ class SimulationEntry:
             that of its ``preset``.
         delay: by how much the policy's commands take longer to the arm than in a cell that is real, s.
         fps: pictures per second of each camera.
+        board: a ChArUco board that the scene is cleared for: ``on`` the ``table`` or the ``tool``, then ``facing`` a
+            camera, and fields of :class:`hardware.calibration.board.Board`. None: the task's scene.
     """
 
     task: str | None = None
     plant: str | Mapping[str, Any] = "ideal"
     delay: float = 0.0
     fps: float = 30.0
+    board: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.delay <= 0.2:
@@ -188,16 +193,7 @@ class Cell:
             raise UserError(f"simulation is missing, but the driver of {simulated[0]} is 'simulated'; add the section")
         if self.simulation is not None and sum(entry.driver == "simulated" for entry in self.arms.values()) != 1:
             raise UserError("simulation: exactly one arm of a simulated cell has the driver 'simulated'")
-        calibrated = self.calibration.get("fixtures", {})
-        if not isinstance(calibrated, Mapping):
-            raise UserError(f"calibration.fixtures is {calibrated!r}; a pose by name is expected, calibrate them again")
-        for name, found in calibrated.items():
-            _check_pose(f"calibration.fixtures.{name}", found)
-            self._owner(f"calibration.fixtures.{name}", found.get("arm"))
-        for name, fixture in self.fixtures.items():
-            self._owner(f"fixtures.{name}", fixture.arm)
-        for name in self.cameras:
-            self.intrinsics_of(name)
+        self._check_calibration()
         names = [*self.arms, *self.cameras, *self.emergency_stops]
         for name in names:
             if names.count(name) > 1:
@@ -218,8 +214,26 @@ class Cell:
         return name
 
     def spec_of(self, name: str) -> RobotSpec:
-        """The arm behind a name."""
-        return find_robot(self.arms[name].robot)
+        """The arm behind a name, with the tip of its tool where a calibration has found it."""
+        spec = find_robot(self.arms[name].robot)
+        tip = written.tool_tip(self.calibration, name, spec)
+        if tip is None:
+            return spec
+        x, y, z = tip.tolist()
+        return dataclasses.replace(spec, gripper=dataclasses.replace(spec.gripper, tcp_pos=(x, y, z)))
+
+    def payload_of(self, name: str) -> Payload | None:
+        """What an arm carries besides its gripper, as it was weighed; None if it was not."""
+        return written.payload(self.calibration, name)
+
+    def intrinsics_of(self, name: str) -> Intrinsics | None:
+        """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
+        entry = self.cameras[name]
+        return written.intrinsics(self.calibration, name, entry.width, entry.height)
+
+    def camera_pose_of(self, name: str) -> CameraPose | None:
+        """Where a camera is, as calibrated; None if it was not."""
+        return written.camera_pose(self.calibration, name)
 
     def fixture_poses(self, arm: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Pose (3,) m and (3, 3) of each fixture in the base frame of an arm, the only one if None.
@@ -250,26 +264,31 @@ class Cell:
             raise unknown_name(f"value of {where}: arm:", str(arm), self.arms)
         return str(arm)
 
-    def intrinsics_of(self, name: str) -> Intrinsics | None:
-        """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
-        cameras = self.calibration.get("cameras", {})
-        if not isinstance(cameras, Mapping) or not isinstance(cameras.get(name, {}), Mapping):
-            raise UserError(f"calibration.cameras is {cameras!r}; fields by camera are expected, calibrate them again")
-        found = cameras.get(name, {}).get("intrinsics")
-        if found is None:
-            return None
-        if not isinstance(found, Mapping):
-            raise UserError(f"calibration.cameras.{name}.intrinsics is {found!r}; fields such as fx are expected")
-        entry = self.cameras[name]
-        fields = {"width": entry.width, "height": entry.height, **found}
-        fields.pop("residual", None)
-        lens = parse(Intrinsics, fields, f"calibration.cameras.{name}.intrinsics")
-        if lens.width * entry.height != lens.height * entry.width:
-            raise UserError(
-                f"calibration.cameras.{name}.intrinsics is of pictures of {lens.width}x{lens.height}, those of the "
-                f"camera are {entry.width}x{entry.height} and show another part of the scene; calibrate it again"
-            )
-        return fit_intrinsics(lens, Crop(0, 0, lens.width, lens.height), entry.width, entry.height)
+    def _check_calibration(self) -> None:
+        """Raise a UserError for what no calibration can have found."""
+        written.entries(self.calibration, "arms")
+        for name in self.arms:
+            self.payload_of(name)  # spec_of has looked at the tool
+        for name, fixture in self.fixtures.items():
+            self._owner(f"fixtures.{name}", fixture.arm)
+        for name, found in written.entries(self.calibration, "fixtures").items():
+            where = f"calibration.fixtures.{name}"
+            T = written.pose_of(where, found)
+            limits = self.limits_of(self._owner(where, found.get("arm")))
+            written.check_fixture(where, T[:3, 3], np.array(limits.workspace_low), np.array(limits.workspace_high))
+        written.entries(self.calibration, "cameras")
+        for name in self.cameras:
+            self.intrinsics_of(name)
+            pose = self.camera_pose_of(name)
+            if pose is None:
+                continue
+            arm = pose.arm if pose.arm is not None else next(iter(self.arms))
+            if arm not in self.arms:
+                raise UserError(
+                    f"calibration.cameras.{name}: arm is {arm!r}; one of {', '.join(self.arms)} expected, "
+                    f"{written.AGAIN}"
+                )
+            written.check_camera_pose(name, pose, self.spec_of(arm))
 
     def limits_of(self, name: str) -> SafetyLimits:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
@@ -315,20 +334,6 @@ def save_cell(cell: Cell, path: Path) -> None:
 def shipped() -> list[Path]:
     """The cell files that go by their name."""
     return sorted(SHIPPED.glob("*.yaml"))
-
-
-def _check_pose(where: str, found: Any) -> None:
-    """Raise a UserError unless ``found`` has a position, m, and a unit quaternion, as a calibration writes them."""
-    for name, length in (("pos", 3), ("quat", 4)):
-        numbers = found.get(name) if isinstance(found, Mapping) else None
-        if not (
-            isinstance(numbers, list)
-            and len(numbers) == length
-            and all(type(each) in (int, float) and math.isfinite(each) for each in numbers)
-        ):
-            raise UserError(f"{where}: {name} is {numbers!r}; {length} finite numbers expected, calibrate it again")
-    if abs(math.hypot(*found["quat"]) - 1.0) > 1e-3:
-        raise UserError(f"{where}: quat is {found['quat']}, whose length is not 1; calibrate it again")
 
 
 def _plain(value: Any) -> Any:

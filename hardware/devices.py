@@ -43,12 +43,34 @@ def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
     settings = settings_of(cell, name)
     if isinstance(settings, SimulatedSettings):
         settings.require(cell, name)
-    return Arm(_drive(cell, name, settings), cell.limits_of(name), fault_folder=fault_folder)
+    drive = _drive(cell, name, settings)
+    equip(drive, cell, name)
+    return Arm(drive, cell.limits_of(name), fault_folder=fault_folder)
 
 
 def control_rate(cell: Cell, name: str) -> float:
     """Cycles per second that the control loop of an arm is meant to have, Hz."""
     return _drive(cell, name, settings_of(cell, name)).rate
+
+
+def equip(drive: Drive, cell: Cell, name: str) -> None:
+    """Tell the drive of an arm, before it is opened, what calibrations have found: its tool's tip, what it carries.
+
+    Raises:
+        UserError: if the drive cannot be told what it carries.
+    """
+    from hardware.arms.drive import LoadedDrive
+
+    drive.spec = cell.spec_of(name)
+    payload = cell.payload_of(name)
+    if payload is None:
+        return
+    if not isinstance(drive, LoadedDrive):
+        raise UserError(
+            f"calibration.arms.{name}.payload: mass is {payload.mass:g} kg, of which the driver "
+            f"{cell.arms[name].driver} cannot be told; set it where that arm is set up, and take this entry out"
+        )
+    drive.carry(payload.mass, payload.com)
 
 
 def open_camera(cell: Cell, name: str) -> Camera:

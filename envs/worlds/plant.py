@@ -43,6 +43,8 @@ class MujocoPlant:
         tools = tuple(item for item in scene.objects if item.mount == "tool")
         self._nominal = build_model(robot, SceneSpec(tools, locked_opening=scene.locked_opening), fidelity="law")
         self._reckoned = mujoco.MjData(self._nominal)
+        hand = self._nominal.body("hand")
+        self._hand = float(hand.mass[0]), hand.ipos.copy()  # mass and centre of it alone
         self.timestep = float(self.model.opt.timestep)
         self._alter(self._settings)
         self._tcp = self.model.site("tcp").id
@@ -84,6 +86,14 @@ class MujocoPlant:
         """Open or close the fingers to ``width`` m; nothing happens if they are locked."""
         if self._has_gripper:
             self.data.ctrl[-1] = np.clip(width, self.spec.gripper.min_width, self.spec.gripper.max_width)
+
+    def set_load(self, mass: float, com: np.ndarray) -> None:
+        """Have gravity compensation reckon with ``mass``, kg, at ``com`` (3,) in the flange's frame, m."""
+        hand, (bare, center) = self._nominal.body("hand"), self._hand
+        rot = geometry.from_quat_wxyz(np.array(self.spec.gripper.hand_quat))
+        hand.mass[0] = bare + mass
+        hand.ipos[:] = (bare * center + mass * (np.asarray(com) @ rot)) / (bare + mass)
+        mujoco.mj_setConst(self._nominal, self._reckoned)
 
     def place(self, objects: Mapping[str, Placement]) -> None:
         """Put objects somewhere, at rest.

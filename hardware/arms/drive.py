@@ -104,6 +104,21 @@ class Drive(Protocol):
 
 
 @runtime_checkable
+class LoadedDrive(Drive, Protocol):
+    """A drive that can be told what the arm carries."""
+
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """Reckon with ``mass``, kg, besides the gripper, from the next :meth:`open` on.
+
+        Args:
+            mass: kg.
+            com: (3,) its centre in the flange's frame, m: the origin is where the hand is mounted, the axes are those
+                of the last link.
+        """
+        ...
+
+
+@runtime_checkable
 class TorqueDrive(Drive, Protocol):
     """A drive whose joints exert torques."""
 

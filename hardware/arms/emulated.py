@@ -54,12 +54,17 @@ class EmulatedDrive:
         self.spec = spec
         self._folder = Path(folder)
         self._silence, self._timeout = silence, timeout
+        self._load = pack_floats(Kind.LOAD, np.zeros(4))
         self._socket: socket.socket | None = None
         ranges = np.array([link.joint_range for link in spec.links])
         # What no sensor of this arm can have measured: half a radian beyond its joints, ten times their speed.
         self._low, self._high = ranges[:, 0] - 0.5, ranges[:, 1] + 0.5
         self._fast = 10.0 * np.array([link.max_velocity for link in spec.links])
         self.garbled = 0
+
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.LoadedDrive`; the arm's gravity compensation is told, and told anew."""
+        self._load = pack_floats(Kind.LOAD, np.array([mass, *com]))
 
     def open(self) -> None:
         """Connect; the arm holds where it is until the first torque.
@@ -82,6 +87,7 @@ class EmulatedDrive:
                 raise UserError(f"{self._folder}: {unpack_text(body)}")
             name, dof, _, _ = unpack_welcome(body)
             if (name, dof) == (self.spec.name, self.spec.dof):
+                self._send(self._load)
                 return
             self._disconnect()
             raise UserError(f"{self._folder}: the arm here is a {name} of {dof} joints, not a {self.spec.name}")
@@ -175,6 +181,7 @@ class EmulatedDrive:
     def _say_hello(self) -> bool:
         """Tell the physics process about this drive, in case it is a new one; False if there is none."""
         self._send(pack_text(Kind.HELLO, self.spec.name))
+        self._send(self._load)
         return self._socket is not None
 
     def _send(self, datagram: bytes) -> None:

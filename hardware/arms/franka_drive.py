@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
 
-from hardware.arms.franka import FrankaSettings
+import numpy as np
+
+from hardware.arms.franka import FrankaSettings, require_reachable
 from hardware.arms.franka_hand import FrankaHand
 from robo_rl.contracts import RobotSpec
 from robo_rl.errors import UserError
@@ -34,6 +37,11 @@ class FrankaDrive(ABC):
     def _connect(self) -> None:
         """Connect and set the arm up; raises UserError."""
 
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.LoadedDrive`: goes to the arm as its load, in place of the settings'."""
+        x, y, z = np.asarray(com, dtype=float).tolist()
+        self._settings = dataclasses.replace(self._settings, payload_mass=mass, payload_com=(x, y, z))
+
     def write_gripper(self, width: float) -> None:
         """Open or close the hand to ``width`` m, if there is one."""
         if self._hand is not None:
@@ -54,5 +62,6 @@ class FrankaDrive(ABC):
         if self._hand is not None and self._hand.error:
             self._hand.start()
         if self._robot is None:
+            require_reachable(self._address)
             self._connect()
         return self._sdk

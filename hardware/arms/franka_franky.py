@@ -87,7 +87,6 @@ class FrankyDrive(FrankaDrive):
         sdk, s = self._sdk, self._settings
         assert sdk is not None
         realtime = sdk.RealtimeConfig.Enforce if s.realtime else sdk.RealtimeConfig.Ignore
-        require_reachable(s.address)
         try:
             with ordinary_scheduling():
                 robot = sdk.Robot(s.address, realtime_config=realtime)
@@ -222,6 +221,7 @@ class FrankyDrive(FrankaDrive):
         try:
             if self._sdk is None:
                 raise UserError(f"franka at {self._address}: not open")
+            require_reachable(self._address)
             self._connect()
         except UserError as error:
             raise Stale(str(error)) from error

@@ -89,7 +89,6 @@ class PylibfrankaDrive(FrankaDrive):
         sdk, s = self._sdk, self._settings
         assert sdk is not None
         realtime = sdk.RealtimeConfig.kEnforce if s.realtime else sdk.RealtimeConfig.kIgnore
-        require_reachable(s.address)
         try:
             with ordinary_scheduling():
                 robot = sdk.Robot(s.address, realtime)
@@ -214,6 +213,7 @@ class PylibfrankaDrive(FrankaDrive):
         try:
             if self._sdk is None:
                 raise UserError(f"franka at {self._address}: not open")
+            require_reachable(self._address)
             self._connect()
         except UserError as error:
             raise Stale(str(error)) from error

@@ -59,6 +59,21 @@ class Gravity:
         return torque
 
 
+def flange_to_tool(spec: RobotSpec, point: np.ndarray) -> np.ndarray:
+    """Turn a point (3,) of the flange's frame, m, into one of the tool's.
+
+    The flange's origin is where the hand is mounted, its axes are those of the last link.
+    """
+    hand = geometry.from_quat_wxyz(np.array(spec.gripper.hand_quat))
+    return np.asarray(hand.T @ point - np.array(spec.gripper.tcp_pos))
+
+
+def tool_to_flange(spec: RobotSpec, point: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`flange_to_tool`."""
+    hand = geometry.from_quat_wxyz(np.array(spec.gripper.hand_quat))
+    return np.asarray(hand @ (np.array(spec.gripper.tcp_pos) + point))
+
+
 def _joint(link: Link) -> tuple[np.ndarray, ...]:
     """Offset, the rotation as along + sin q * sine + cos q * cosine (Rodrigues), and the axis, of a joint."""
     mount, axis = geometry.from_quat_wxyz(np.array(link.quat)), np.array(link.axis) / np.linalg.norm(link.axis)

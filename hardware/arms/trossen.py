@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hardware.arms.drive import Delegated, DriveState
+from robo_rl.contracts import RobotSpec
 from robo_rl.errors import MissingExtra, Stale, UserError
 from robo_rl.robots.widowx_ai import WIDOWX_AI
 
@@ -27,6 +28,9 @@ _CONTROLLER_SAYS = "Error occurred"  # how the SDK's messages of the controller'
 _SILENCE = 0.05  # s for which the last measurement may be given again
 _GRIPPER_SPEED = 0.1  # m/s of the opening
 _SHORTEST = 0.05  # s that a move of the gripper takes at least
+_TOOL = (
+    "finger_left", "finger_right", "offset_finger_left", "offset_finger_right", "pitch_circle_radius", "t_flange_tool",
+)  # fmt: skip
 _MOVED = 1e-4  # m; smaller changes of the opening are not worth a command
 
 
@@ -43,7 +47,7 @@ class WidowXAI:
         end_effector: what is mounted: ``follower`` has a camera's mount, ``base`` has not.
     """
 
-    spec = WIDOWX_AI
+    spec: RobotSpec = WIDOWX_AI
     delegated = Delegated()
 
     def __init__(self, address: str, *, rate: float = 200.0, end_effector: EndEffector = "follower") -> None:
@@ -53,6 +57,7 @@ class WidowXAI:
             raise UserError(f"end_effector is {end_effector!r}; it must be follower or base")
         self.rate = rate
         self._address, self._end_effector = address, end_effector
+        self._load = 0.0, np.zeros(3)
         self._sdk: Any = None
         self._driver: Any = None
         self._last: DriveState | None = None
@@ -64,6 +69,10 @@ class WidowXAI:
         self._next = 0.0
         low, high = zip(*(link.joint_range for link in self.spec.links), strict=True)
         self._low, self._high = np.array(low), np.array(high)
+
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.LoadedDrive`; the controller is told that the palm weighs more."""
+        self._load = mass, np.asarray(com, dtype=float)
 
     def open(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`."""
@@ -135,8 +144,8 @@ class WidowXAI:
         """Connect; the arm stays braked."""
         sdk = self._sdk
         driver = sdk.TrossenArmDriver()
-        tool = getattr(sdk.StandardEndEffector, f"wxai_v0_{self._end_effector}")
         try:
+            tool = self._tool()
             driver.configure(sdk.Model.wxai_v0, tool, self._address, clear_error, timeout)
             limits = driver.get_joint_limits()
             output = driver.get_robot_output()
@@ -156,6 +165,23 @@ class WidowXAI:
                     "joint limits"
                 )
         self._driver, self._braked, self._id, self._last = driver, False, output.header.id, self._measured(output)
+
+    def _tool(self) -> Any:
+        """What is mounted, with what it carries: one body at their common centre of mass."""
+        standard = getattr(self._sdk.StandardEndEffector, f"wxai_v0_{self._end_effector}")
+        mass, com = self._load
+        if mass == 0.0:
+            return standard
+        tool, palm = self._sdk.EndEffector(), self._sdk.Link()
+        for name in _TOOL:
+            setattr(tool, name, getattr(standard, name))
+        palm.inertia, palm.origin_rpy = standard.palm.inertia, standard.palm.origin_rpy
+        own, center = standard.palm.mass, np.array(list(standard.palm.origin_xyz))
+        there = np.array(self.spec.gripper.hand_pos) + com  # the SDK's flange is the origin of our last link
+        palm.mass = own + mass
+        palm.origin_xyz = self._sdk.ArrayDouble3(((own * center + mass * there) / palm.mass).tolist())
+        tool.palm = palm
+        return tool
 
     def _engage(self) -> None:
         """Hold where the arm is, brakes off."""

@@ -27,7 +27,7 @@ import numpy as np
 from hardware.arms import dynamixel as dxl
 from hardware.arms.drive import Delegated, DriveState
 from hardware.arms.dynamixel import Bus, BusError, Item
-from hardware.arms.gravity import Gravity
+from hardware.arms.gravity import Gravity, flange_to_tool
 from hardware.arms.widowx_clock import ServoClock
 from hardware.arms.widowx_servos import (
     ARM,
@@ -49,6 +49,7 @@ from hardware.arms.widowx_servos import (
     ticks,
 )
 from hardware.arms.widowx_setup import apply, configure, identify, restart
+from robo_rl.contracts import RobotSpec
 from robo_rl.contracts.scene import Vec3
 from robo_rl.errors import Stale, UserError
 from robo_rl.robots.widowx250s import WIDOWX250S
@@ -91,7 +92,7 @@ class WidowX:
         lost: reads that were not answered so far.
     """
 
-    spec = WIDOWX250S
+    spec: RobotSpec = WIDOWX250S
     delegated = Delegated()
 
     def __init__(
@@ -136,6 +137,11 @@ class WidowX:
         self._gripper_goal = -1
         self._next, self._turn = 0.0, 0
         self._last: DriveState | None = None
+
+    def carry(self, mass: float, com: np.ndarray) -> None:
+        """As in :class:`hardware.arms.drive.LoadedDrive`: its weight is lifted, and is no force of the surroundings."""
+        x, y, z = flange_to_tool(self.spec, com).tolist()
+        self._gravity = Gravity(self.spec, mass, (x, y, z))
 
     def open(self) -> None:
         """As in :class:`hardware.arms.drive.Drive`; writes settings that differ, which moves nothing."""

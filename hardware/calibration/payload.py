@@ -70,6 +70,23 @@ def payload_from_wrenches(
     return _payload(float(mass_and_bias[0]), moment_and_bias[:3], bias, residual)
 
 
+def payload_torque(
+    jacobian: np.ndarray, rot_base_tool: np.ndarray, mass: float, com: np.ndarray, gravity: np.ndarray = GRAVITY
+) -> np.ndarray:
+    """Return the torques (n, dof) N·m that a payload exerts at the joints: Jᵀ [m g;  R (m c) x g].
+
+    Args:
+        jacobian: (n, 6, dof), as of :func:`payload_from_joint_torques`.
+        rot_base_tool: (n, 3, 3) orientation of the tool.
+        mass: kg.
+        com: (3,) in the tool's frame, m.
+        gravity: (3,) in the base frame, m/s².
+    """
+    moment = np.cross(mass * (rot_base_tool @ com), gravity)
+    wrench = np.concatenate([np.broadcast_to(mass * gravity, moment.shape), moment], axis=1)
+    return np.asarray(np.einsum("nij,ni->nj", jacobian, wrench))
+
+
 def payload_from_joint_torques(
     jacobian: np.ndarray, rot_base_tool: np.ndarray, joint_torque: np.ndarray, gravity: np.ndarray = GRAVITY
 ) -> Payload:

@@ -198,7 +198,7 @@ class PhysicsServer:
         if from_drive and self._faults.garbles("command", now):
             datagram = self._faults.damage(datagram)
         kind, body = unpack(datagram)
-        if kind in (Kind.HELLO, Kind.TORQUE, Kind.GRIPPER, Kind.RECOVER, Kind.BYE):
+        if kind in (Kind.HELLO, Kind.TORQUE, Kind.GRIPPER, Kind.LOAD, Kind.RECOVER, Kind.BYE):
             if self._faults.unplugged(now):
                 return
             if kind == Kind.HELLO:
@@ -238,6 +238,9 @@ class PhysicsServer:
                 self._answers, self._unanswered = True, False
         elif kind == Kind.GRIPPER:
             self._plant.aim_gripper(float(unpack_floats(body, 1)[0]))
+        elif kind == Kind.LOAD:
+            mass, *com = unpack_floats(body, 4)
+            self._plant.set_load(max(float(mass), 0.0), np.array(com))
         elif kind == Kind.RECOVER:
             self._torques.clear()
             self._guard.recover()

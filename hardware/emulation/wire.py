@@ -48,6 +48,7 @@ class Kind(IntEnum):
     ASK_FIGURES = 13
     FIGURES = 14
     FAULT = 15
+    LOAD = 16  # of a drive: mass and centre of what the arm shall reckon with carrying
 
 
 class Garbled(Exception):

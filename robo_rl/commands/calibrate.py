@@ -14,15 +14,14 @@ import numpy as np
 import tyro
 
 from robo_rl.commands.arguments import parse
-from robo_rl.errors import Faulted, InvalidAction, UserError
+from robo_rl.commands.postures import STILL, ask, must_go, watch
+from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
+    from hardware.calibration.written import Payload
+    from hardware.cell import Cell
     from hardware.ros.robot_client import RosRobot
-    from robo_rl.contracts import RobotState
 
-_STILL = 0.8  # s that an arm is left to come to rest before it is measured
-_MEASURED = 0.5  # s over which a measurement is averaged
-_MOVE = 30.0  # s that a move to a posture may take
 _TILTS = ((0.0, 0.0), (0.4, 0.0), (-0.4, 0.0), (0.0, 0.4), (0.0, -0.4), (0.3, 0.3), (-0.3, 0.3), (0.3, -0.3))
 """By how much the tool is tilted about x and y of the base, where it is at home, to weigh what it carries, rad."""
 
@@ -34,9 +33,10 @@ class CalibrateArguments:
     cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
     """Cell file; it gets the result."""
 
-    what: Annotated[Literal["fixture", "tool", "payload"], tyro.conf.Positional]
-    """fixture: where one stands, by touching known points of it. tool: where its tip is, by keeping that in one place.
-    payload: what the arm carries; it moves through eight postures about its home by itself."""
+    what: Annotated[Literal["camera", "fixture", "tool", "payload"], tyro.conf.Positional]
+    """camera: its lens and where it is, by looking at a ChArUco board from many sides. fixture: where one stands, by
+    touching known points of it. tool: where its tip is, by keeping that in one place. payload: what the arm carries; it
+    moves through eight postures about its home by itself."""
 
     name: str | None = None
     """Of the fixture."""
@@ -50,6 +50,41 @@ class CalibrateArguments:
     poses: int = 8
     """Number of poses of the tool."""
 
+    camera: str | None = None
+    """Of the cell."""
+
+    mount: Literal["tool", "base"] | None = None
+    """Whether the camera is on the tool and the board lies in the work space, or it stands still and the tool holds the
+    board; None: as it was calibrated before, or as it is simulated."""
+
+    views: int = 15
+    """Number of pictures of the board."""
+
+    by_hand: bool = False
+    """Whether a person brings the arm to each view, instead of the arm moving by itself."""
+
+    distance: float | None = None
+    """From the tool centre point along the tool to the middle of the board, m: what the arm turns about. None: down to
+    the table for a camera on the tool, else 0.1."""
+
+    columns: int = 7
+    """Squares of the board along its rows."""
+
+    rows: int = 5
+    """Squares of the board along its columns."""
+
+    square: float = 0.035
+    """Side of a square, m, as measured on the print."""
+
+    marker: float = 0.026
+    """Side of a marker, m."""
+
+    dictionary: str = "DICT_5X5_100"
+    """Markers of the board, as OpenCV calls them."""
+
+    show: Path | None = None
+    """Picture file that the last view goes to, with the axes of board and tool drawn where the result has them."""
+
     def __post_init__(self) -> None:
         if self.what == "fixture" and not self.name:
             raise UserError("name is missing: say which fixture, such as --name hole")
@@ -59,6 +94,14 @@ class CalibrateArguments:
             )
         if self.poses < 4:
             raise UserError(f"poses is {self.poses}; four or more are needed")
+        if self.what == "camera" and not self.camera:
+            raise UserError("camera is missing: say which camera of the cell, such as --camera wrist")
+        if self.views < 6:
+            raise UserError(f"views is {self.views}; six or more are needed, 15 are better")
+        if self.distance is not None and not 0.0 <= self.distance <= 1.0:
+            raise UserError(f"distance is {self.distance} m; it must be from 0 to 1")
+        if self.show is not None and self.show.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise UserError(f"show is {self.show}; give the name of a picture, such as view.png")
 
 
 def main(args: Sequence[str]) -> int:
@@ -67,6 +110,7 @@ def main(args: Sequence[str]) -> int:
     from hardware.cell import load_cell
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
+    from robo_rl.commands.calibrate_camera import calibrate_camera
     from robo_rl.commands.cells import running
 
     arguments = parse(
@@ -80,19 +124,22 @@ def main(args: Sequence[str]) -> int:
         )
     cell = load_cell(file)
     arm = cell.arm(arguments.arm)
-    with (
-        running(cell, cameras=False) as up,
-        Session("cell_calibrate", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
-    ):
-        robot = RosRobot(arm, up.cell.spec_of(arm), session)
-        robot.wait_until_ready(60.0)
-        if arguments.what == "payload" and up.simulation is None:
-            _ask(f"arm {arm!r} will move by itself, through {len(_TILTS)} postures about its home; clear its way")
-        measure = {"fixture": _fixture, "tool": _tool, "payload": _payload}[arguments.what]
-        section, value, residual = measure(robot, arm, arguments)
+    if arguments.what == "camera":
+        section, value, residual = calibrate_camera(cell, arm, arguments)
+    else:
+        with (
+            running(cell, cameras=False) as up,
+            Session("cell_calibrate", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
+        ):
+            robot = RosRobot(arm, up.cell.spec_of(arm), session)
+            robot.wait_until_ready(60.0)
+            if arguments.what == "payload" and up.simulation is None:
+                ask(f"arm {arm!r} will move by itself, through {len(_TILTS)} postures about its home; clear its way")
+            measure = {"fixture": _fixture, "tool": _tool, "payload": _payload}[arguments.what]
+            section, value, residual = measure(robot, up.cell, arm, arguments)
     write_calibration(file, section, value, residual)
-    plain = {key: np.round(number, 6).tolist() for key, number in value.items()}
-    print(json.dumps({"cell": cell.name, "section": section, **plain, "residual": residual}), flush=True)
+    told = {"cell": cell.name, "section": section, **_plain(value), "residual": _plain(residual)}
+    print(json.dumps(told), flush=True)
     return 0
 
 
@@ -100,41 +147,66 @@ Result = tuple[str, dict[str, Any], dict[str, float]]
 """Section of the cell file, what goes there, and its residual."""
 
 
-def _fixture(robot: RosRobot, arm: str, arguments: CalibrateArguments) -> Result:
+def _fixture(robot: RosRobot, cell: Cell, arm: str, arguments: CalibrateArguments) -> Result:
     from hardware.calibration.fixture import fixture_from_points
     from hardware.calibration.record import pose_entry
+    from hardware.calibration.written import check_fixture
 
     touched = []
     for x, y, z in arguments.points:
-        _ask(f"touch the point ({1e3 * x:g}, {1e3 * y:g}, {1e3 * z:g}) mm of the fixture with the tool centre point")
-        touched.append(np.mean([state.tcp_pos for state in _watch(robot)], axis=0))
+        ask(f"touch the point ({1e3 * x:g}, {1e3 * y:g}, {1e3 * z:g}) mm of the fixture with the tool centre point")
+        touched.append(np.mean([state.tcp_pos for state in watch(robot)], axis=0))
     found = fixture_from_points(np.array(arguments.points), np.array(touched))
-    return f"fixtures.{arguments.name}", pose_entry(found.T_base_fixture), found.residual
+    limits = cell.limits_of(arm)
+    check_fixture(
+        f"fixture {arguments.name!r}",
+        found.T_base_fixture[:3, 3],
+        np.array(limits.workspace_low),
+        np.array(limits.workspace_high),
+    )
+    return f"fixtures.{arguments.name}", {**pose_entry(found.T_base_fixture), "arm": arm}, found.residual
 
 
-def _tool(robot: RosRobot, arm: str, arguments: CalibrateArguments) -> Result:
+def _tool(robot: RosRobot, cell: Cell, arm: str, arguments: CalibrateArguments) -> Result:
     from hardware.calibration.poses import pose
     from hardware.calibration.tool_center import tool_center
+    from hardware.calibration.written import tool_tip
+    from robo_rl.robots import robot as find_robot
 
     spec = robot.spec
     poses = []
     for i in range(arguments.poses):
-        _ask(f"pose {i + 1} of {arguments.poses}: tilt the tool, its tip where it was")
-        state = _watch(robot)[-1]
+        ask(f"pose {i + 1} of {arguments.poses}: tilt the tool, its tip where it was")
+        state = watch(robot)[-1]
+        # The hand's frame, which the tip is measured in, whatever tip the arm reckons with now.
         poses.append(pose(state.tcp_pos - state.tcp_rot @ np.array(spec.gripper.tcp_pos), state.tcp_rot))
     found = tool_center(np.stack(poses))
-    moved = 1e3 * (np.asarray(found.pos) - np.array(spec.gripper.tcp_pos))
+    nominal = find_robot(cell.arms[arm].robot)
+    tool_tip({"arms": {arm: {"tool": {"tcp_pos": found.pos.tolist()}}}}, arm, nominal)  # raises if it cannot be one
+    moved = np.round(1e3 * (found.pos - np.array(spec.gripper.tcp_pos)), 1).tolist()
+    stale = [f"camera {name}" for name in cell.cameras if _on_tool(cell, name, arm)]
+    stale += [f"fixture {name}" for name, each in cell.calibration.get("fixtures", {}).items() if _of(each, cell, arm)]
     print(
-        f"{spec.name} has its tip at {list(spec.gripper.tcp_pos)} m, this one is {np.round(moved, 1).tolist()} mm "
-        "from there; commands mean the former: if that matters, describe the arm with this tcp_pos",
+        f"the tip is {moved} mm from where arm {arm!r} had it; commands and states mean the new one from its next start"
+        + (f"; calibrate again what was measured with the old one: {', '.join(stale)}" if stale else ""),
         file=sys.stderr,
     )
     return f"arms.{arm}.tool", {"tcp_pos": found.pos}, found.residual
 
 
-def _payload(robot: RosRobot, arm: str, arguments: CalibrateArguments) -> Result:
+def _on_tool(cell: Cell, camera: str, arm: str) -> bool:
+    pose = cell.camera_pose_of(camera)
+    return pose is not None and pose.of == "T_tcp_camera" and pose.arm in (None, arm)
+
+
+def _of(fixture: Any, cell: Cell, arm: str) -> bool:
+    return bool(fixture.get("arm", next(iter(cell.arms))) == arm)
+
+
+def _payload(robot: RosRobot, cell: Cell, arm: str, arguments: CalibrateArguments) -> Result:
     from controllers.kinematics import Chain
-    from hardware.calibration.payload import payload_from_joint_torques
+    from hardware.arms.gravity import flange_to_tool, tool_to_flange
+    from hardware.calibration.payload import payload_from_joint_torques, payload_torque
     from robo_rl import geometry
 
     spec = robot.spec
@@ -148,55 +220,47 @@ def _payload(robot: RosRobot, arm: str, arguments: CalibrateArguments) -> Result
         if not bool(reached[0]):
             raise UserError(f"{spec.name} cannot tilt its tool by {x} and {y} rad where it is at home")
         print(f"posture {len(postures) + 1} of {len(_TILTS)}", file=sys.stderr)
-        _go(robot, tilted[0])
-        time.sleep(_STILL)
-        seen = _watch(robot)
+        must_go(robot, tilted[0])
+        time.sleep(STILL)
+        seen = watch(robot)
         postures.append(np.mean([state.joint_pos for state in seen], axis=0))
         torques.append(np.mean([state.joint_torque for state in seen], axis=0))
-    _go(robot, home)
+    must_go(robot, home)
     if not np.isfinite(torques).all():
         raise UserError(f"arm {arm!r} does not measure external joint torques; weigh what it carries instead")
     q = np.array(postures)
     _, seen_rot = chain.forward(q)
-    found = payload_from_joint_torques(chain.jacobian(q), np.asarray(seen_rot), np.array(torques))
-    hand = spec.gripper
-    com = geometry.from_quat_wxyz(np.array(hand.hand_quat)) @ (np.array(hand.tcp_pos) + found.com)
+    jacobian, turned = chain.jacobian(q), np.asarray(seen_rot)
+    known = known_payload(cell, arm)  # the drive has taken its weight out of what was measured
+    reckoned = payload_torque(jacobian, turned, known.mass, flange_to_tool(spec, known.com))
+    found = payload_from_joint_torques(jacobian, turned, np.array(torques) + reckoned)
     print(
-        f"this is carried besides what the driver knows of: add it to arms.{arm}.settings.payload_mass and payload_com",
+        f"{found.mass:.3f} kg are carried, {known.mass:.3f} kg were reckoned with; they are from the arm's next start",
         file=sys.stderr,
     )
+    com = tool_to_flange(spec, found.com)
     return f"arms.{arm}.payload", {"mass": found.mass, "com_in_flange": com}, found.residual
 
 
-def _go(robot: RosRobot, posture: np.ndarray) -> None:
-    width = robot.state(1.0).gripper_width
-    try:
-        robot.move_joints(posture, width)
-    except InvalidAction as error:
-        raise UserError(f"the arm finds no way to the posture {np.round(posture, 2).tolist()}: {error}") from None
-    deadline = time.monotonic() + _MOVE
-    while (status := robot.status()).mode != "holding":
-        if status.mode == "fault":
-            raise Faulted(f"{status.fault}: {status.reason}")
-        if time.monotonic() > deadline:
-            raise UserError(f"the arm did not reach the posture {np.round(posture, 2).tolist()} in {_MOVE:g} s")
-        time.sleep(0.02)
+def known_payload(cell: Cell, arm: str) -> Payload:
+    """What the drive of an arm reckons with: as weighed before, else as the settings of the arm say."""
+    from hardware.arms.gravity import tool_to_flange
+    from hardware.calibration.written import Payload
+
+    weighed = cell.payload_of(arm)
+    if weighed is not None:
+        return weighed
+    entry = cell.arms[arm]
+    com = np.array(entry.settings.get("payload_com", (0.0, 0.0, 0.0)), dtype=float)
+    if entry.driver == "widowx250s":  # its settings have it in the tool's frame
+        com = tool_to_flange(cell.spec_of(arm), com)
+    return Payload(float(entry.settings.get("payload_mass", 0.0)), com)
 
 
-def _watch(robot: RosRobot) -> list[RobotState]:
-    """States of half a second."""
-    seen = [robot.state(1.0)]
-    deadline = time.monotonic() + _MEASURED
-    while time.monotonic() < deadline:
-        state = robot.state(1.0)
-        if state.stamp != seen[-1].stamp:
-            seen.append(state)
-        time.sleep(0.005)
-    return seen
-
-
-def _ask(what: str) -> None:
-    print(f"{what}, then press return (s and return: stop)", file=sys.stderr, flush=True)
-    line = sys.stdin.readline()
-    if not line or line.strip().lower().startswith("s"):
-        raise UserError("stopped: nothing was written")
+def _plain(value: Any) -> Any:
+    """What can be written as JSON, rounded for people."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, str | int | None):
+        return value
+    return np.round(value, 6).tolist()

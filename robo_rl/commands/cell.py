@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from robo_rl.commands import calibrate, cell_check
+from robo_rl.commands import calibrate, cell_check, home
 from robo_rl.commands.arguments import parse
 from robo_rl.errors import UserError, unknown_name
 
@@ -28,7 +28,8 @@ _PARTS = {
     "check": "walk through rates, latencies, drop-outs, limits and the emergency stop",
     "stop": "latch the stop of every arm: they hold until `cell recover`",
     "recover": "acknowledge the fault of every arm, so that it may move again",
-    "calibrate": "measure a fixture, a tool or a payload, and write it into the cell file",
+    "home": "move the arms to their home posture, grippers open",
+    "calibrate": "measure a camera, a fixture, a tool or a payload, and write it into the cell file",
     "list": "list the cells that go by a name",
 }
 
@@ -71,6 +72,7 @@ def main(args: Sequence[str]) -> int:
         "stop": _stop,
         "recover": _recover,
         "list": _list,
+        "home": home.main,
         "calibrate": calibrate.main,
     }[part](rest)
 

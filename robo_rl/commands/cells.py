@@ -214,7 +214,15 @@ def _simulate(
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
     simulated = stack.enter_context(
         SimulatedCell(
-            name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps, restart=True
+            name,
+            arm.robot,
+            settings=plant_of(entry),
+            overrides=overrides,
+            cameras=drawn,
+            fps=entry.fps,
+            sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
+            board=entry.board,
+            restart=True,
         )
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
@@ -242,7 +250,7 @@ def plant_of(simulation: SimulationEntry) -> PlantSettings:
     Raises:
         UserError: if the preset or a field is unknown, or a value is wrong.
     """
-    from hardware.cell import parse
+    from hardware.fields import parse
     from robo_rl.commands.physics import read_settings
     from robo_rl.contracts.plant import PlantSettings
 
@@ -292,7 +300,7 @@ def make_cell_world(
     missing = sorted(set(wanted) - set(up.cell.cameras))
     if missing:
         raise UserError(f"cell {up.cell.name!r} has no camera {missing[0]!r}, which task {task.name!r} reads; add it")
-    robot = RosRobot(name, task.robot, session)
+    robot = RosRobot(name, up.cell.spec_of(name), session)
     clients = {
         each: RosCamera(each, up.cell.cameras[each].width, up.cell.cameras[each].height, session) for each in wanted
     }

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from robo_rl.commands.arguments import parse
+from robo_rl.contracts import SceneSpec
 from robo_rl.contracts.plant import DIFFERENT, PlantSettings
 from robo_rl.errors import UserError, unknown_name
 
@@ -52,6 +53,10 @@ class PhysicsArguments:
     """Fields of the task, as a JSON object."""
     fps: float = 30.0
     """Pictures per second of each camera."""
+    sizes: str = "{}"
+    """Width and height of the pictures of cameras, by name, where they are other than the task's; a JSON object."""
+    board: str = "{}"
+    """A ChArUco board that the scene is cleared for, as in simulation.board of a cell file; a JSON object."""
     seed: int = 0
     """Of the start that the objects are first placed by."""
     parent: int | None = None
@@ -110,6 +115,8 @@ class SimulatedCell:
         overrides: fields of the task.
         cameras: whether to draw the scene's cameras.
         fps: pictures per second of each.
+        sizes: width and height of their pictures, by name; the scene's own for those that are left out.
+        board: that the scene is cleared for, as in ``simulation.board`` of a cell file; None: the task's scene.
         folder: of the cell; a new one in memory if None.
         restart: whether a process that dies is started anew, a second later. New physics begins as the first did, the
             arm at home: whoever drives it sees stale states, and goes on only after a person's acknowledgement.
@@ -129,6 +136,8 @@ class SimulatedCell:
         overrides: Mapping[str, Any] | None = None,
         cameras: bool = False,
         fps: float = 30.0,
+        sizes: Mapping[str, tuple[int, int]] | None = None,
+        board: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         restart: bool = False,
     ) -> None:
@@ -139,7 +148,8 @@ class SimulatedCell:
         self._command = [
             sys.executable, "-m", "robo_rl.commands.physics", task, "--robot", robot, "--folder", str(self.folder),
             "--settings", json.dumps(dataclasses.asdict(settings or PlantSettings())), "--fps", str(fps),
-            "--overrides", json.dumps(dict(overrides or {})), "--parent", str(os.getpid()),
+            "--overrides", json.dumps(dict(overrides or {})), "--sizes", json.dumps(dict(sizes or {})),
+            "--board", json.dumps(dict(board or {})), "--parent", str(os.getpid()),
         ]  # fmt: skip
         self.physics = self.start_physics()
         self.cameras = self._start("cameras") if cameras else None
@@ -239,9 +249,12 @@ def _serve_physics(arguments: PhysicsArguments, settings: PlantSettings) -> dict
     from hardware.emulation.physics import serve
 
     task = _task(arguments)
-    plant = MujocoPlant(task.robot, task.scene(), settings)
+    scene = _scene(arguments, task)
+    plant = MujocoPlant(task.robot, scene, settings)
     start = task.start(torch.Generator().manual_seed(arguments.seed), 1)
-    plant.place({name: (pose.pos[0].numpy(), pose.rot[0].numpy()) for name, pose in start.objects.items()})
+    there = {item.name for item in scene.objects}
+    poses = {name: (pose.pos[0].numpy(), pose.rot[0].numpy()) for name, pose in start.objects.items() if name in there}
+    plant.place(poses)
     gc.collect()
     gc.freeze()  # what has been built stays; the loop leaves no cycles behind, and need not wait for their collection
     gc.disable()
@@ -257,13 +270,30 @@ def _serve_cameras(arguments: PhysicsArguments, settings: PlantSettings) -> dict
     from hardware.emulation.pictures import serve_pictures
 
     task = _task(arguments)
-    return serve_pictures(MujocoPainter(task.robot, task.scene()), arguments.folder, arguments.fps)
+    return serve_pictures(MujocoPainter(task.robot, _scene(arguments, task)), arguments.folder, arguments.fps)
 
 
 def _task(arguments: PhysicsArguments) -> Any:
     from envs.registry import make_task
 
     return make_task(arguments.task, robot=arguments.robot, overrides=_json_object(arguments.overrides, "overrides"))
+
+
+def _scene(arguments: PhysicsArguments, task: Any) -> SceneSpec:
+    """The task's scene, or one cleared for a board; its cameras as large as they shall be."""
+    scene: SceneSpec = task.scene()
+    sizes = _json_object(arguments.sizes, "sizes")
+    cameras = []
+    for camera in scene.cameras:
+        width, height = sizes.get(camera.name, (camera.width, camera.height))
+        cameras.append(dataclasses.replace(camera, width=int(width), height=int(height)))
+    scene = dataclasses.replace(scene, cameras=tuple(cameras))
+    board = _json_object(arguments.board, "board")
+    if not board:
+        return scene
+    from robo_rl.commands.board_scene import clear_for
+
+    return clear_for(scene, task.robot, board)
 
 
 def _json_object(text: str, where: str) -> dict[str, Any]:

@@ -152,6 +152,13 @@ class Plant(Protocol):
         """Open or close the fingers to ``width`` m from now on."""
         ...
 
+    def set_load(self, mass: float, com: np.ndarray) -> None:
+        """Have its gravity compensation reckon with ``mass``, kg, at ``com`` (3,) in the flange's frame, m.
+
+        That is besides its gripper and the objects in it, and instead of what was set before.
+        """
+        ...
+
     def place(self, objects: Mapping[str, Placement]) -> None:
         """Put objects somewhere, at rest.
 

@@ -79,7 +79,7 @@ def test_a_cell_survives_being_written(tmp_path):
         ("calibration.fixtures", {"hole": {"pos": [0, 0, 0], "quat": [1, 0, 0]}}, "quat is [1, 0, 0]; 4 finite"),
         ("calibration.fixtures", {"hole": {"pos": [0, 0, 0], "quat": [1, 1, 0, 0]}}, "whose length is not 1"),
         ("ros", {"domain": 500}, "domain is 500; it must be from 0 to 232"),
-        ("calibration", {"cameras": 3}, "calibration.cameras is 3; fields by camera are expected"),
+        ("calibration", {"cameras": 3}, "calibration.cameras is 3; fields by name are expected"),
         ("calibration", {"cameras": {"wrist": {"intrinsics": {"fx": 1.0}}}}, "intrinsics: fy is missing; expected a"),
         (
             "calibration",

@@ -173,3 +173,16 @@ def test_the_painter_draws_what_a_snapshot_holds():
             painter.draw(plant.snapshot(), "back")
     finally:
         painter.close()
+
+
+def test_a_load_that_it_was_told_of_is_carried_and_not_felt():
+    """With the hand's mass that its compensation did not know of, wherever the load is said to hang by its lever."""
+    hand = SPEC.gripper
+    com = geometry.from_quat_wxyz(np.array(hand.hand_quat)) @ np.array(hand.hand_com)  # in the flange's frame
+    plant = made(PlantSettings(payload_error=0.3, joint_friction=0.2))
+    plant.set_load(0.3, com)
+    assert np.abs(run(plant, steps=50).joint_torque).max() < 1e-3
+    plant.set_load(0.3, com + np.array([0.1, 0.0, 0.0]))  # a lever of 0.1 m that is not there
+    assert np.abs(run(plant, steps=50).joint_torque).max() == pytest.approx(0.3 * 9.81 * 0.1, rel=0.3)
+    plant.set_load(0.0, np.zeros(3))  # instead of the one before, not on top of it
+    assert np.abs(run(plant, steps=50).joint_torque).max() > 1.0

@@ -18,6 +18,7 @@ class PointPlant:
         self.load = load  # torque that nobody compensates
         self.applied: list[np.ndarray] = []
         self.width = 0.04
+        self.reckoned = 0.0, np.zeros(3)  # with what its gravity compensation was told to
         self.objects = {"cube": (np.zeros(3), np.eye(3))}
 
     def step(self, torque):
@@ -33,6 +34,9 @@ class PointPlant:
 
     def aim_gripper(self, width):
         self.width = width
+
+    def set_load(self, mass, com):
+        self.reckoned = mass, com
 
     def place(self, objects):
         for name in objects:

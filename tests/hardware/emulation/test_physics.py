@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import threading
@@ -295,3 +296,28 @@ def test_a_dead_server_is_silence_and_a_new_one_is_found(bench):
 def test_nobody_at_home_says_so(folder):
     with pytest.raises(UserError, match="is the cell running"):
         CellClient(folder).truth()
+
+
+def test_what_the_arm_carries_is_told_at_the_start_and_to_a_server_that_is_new(bench, folder):
+    bench.drive.close()
+    bench.tick()
+    bench.drive.carry(0.4, np.array([0.0, 0.01, 0.1]))
+    bench.serving(bench.drive.open)
+    bench.tick(2)
+    mass, com = bench.plant.reckoned
+    assert mass == 0.4
+    np.testing.assert_array_equal(com, [0.0, 0.01, 0.1])
+    bench.server.close()
+    bench.plant = point_plant.PointPlant()
+    bench.server = PhysicsServer(bench.plant, folder, PlantSettings())
+    for _ in range(20):
+        with contextlib.suppress(Stale):  # until it has found the new one
+            bench.serving(bench.drive.read)
+    assert bench.plant.reckoned[0] == 0.4
+
+
+@pytest.mark.parametrize("load", [[np.nan, 0.0, 0.0, 0.0], [0.5, 0.0]])
+def test_a_load_that_makes_no_sense_changes_nothing(bench, load):
+    bench.drive._send(pack_floats(Kind.LOAD, np.array(load)))
+    bench.tick(2)
+    assert bench.plant.reckoned[0] == 0.0
