@@ -63,11 +63,11 @@ class Gamepad:
         if self._pad is None and (now - self._tried < _RETRY or not self._find()):
             return None
         pad, pygame = self._pad, self._pygame
-        for button, meaning in BUTTONS.items():
-            down = bool(pad.get_button(getattr(pygame, f"CONTROLLER_BUTTON_{button}")))
-            if down and button not in self._held:
+        for name, meaning in BUTTONS.items():
+            down = bool(pad.get_button(getattr(pygame, f"CONTROLLER_BUTTON_{name}")))
+            if down and name not in self._held:
                 self._presses.press(meaning)
-            (self._held.add if down else self._held.discard)(button)
+            (self._held.add if down else self._held.discard)(name)
 
         def axis(name: str) -> float:
             return dead_band(pad.get_axis(getattr(pygame, f"CONTROLLER_AXIS_{name}")) / _FULL, self._band)

@@ -278,7 +278,7 @@ def load_episodes(folder: Path | str) -> list[Episode]:
     folder = Path(folder)
     files = _files(folder)
     if not files:
-        raise UserError(f"{folder}: no episodes there; record some with: robo-rl record TASK --source scripted")
+        raise UserError(f"{folder}: no episodes there; record some with: robo-rl record TASK")
     episodes, damages = [], []
     for path in files:
         try:

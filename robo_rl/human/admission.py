@@ -14,7 +14,7 @@ The rules are those of HIL-SERL (Luo et al. 2024, arXiv 2410.21845, section III-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -85,9 +85,11 @@ class Intake:
         online: buffer of the learner's own experience, with a stream for each environment.
         demonstrations: buffer of demonstrations; its stream 0 takes what people do.
         num_envs: environments.
+        deliver: carries out what it is given; for buffers that another thread owns, there and later.
 
     Attributes:
-        admitted: transitions that entered the demonstrations so far.
+        admitted: transitions that entered the online buffer so far.
+        demonstrated: transitions that entered the demonstrations so far.
         discarded: episodes that people discarded so far.
 
     Example:
@@ -95,10 +97,16 @@ class Intake:
         >>> intake.add(obs, step)                                        # doctest: +SKIP
     """
 
-    def __init__(self, online: Buffer, demonstrations: Buffer, num_envs: int) -> None:
-        self._online, self._demonstrations = online, demonstrations
+    def __init__(
+        self,
+        online: Buffer,
+        demonstrations: Buffer,
+        num_envs: int,
+        deliver: Callable[[Callable[[], None]], object] = lambda insert: insert(),
+    ) -> None:
+        self._online, self._demonstrations, self._deliver = online, demonstrations, deliver
         self._under_way: list[list[tuple[Obs, Step]]] = [[] for _ in range(num_envs)]
-        self.admitted = self.discarded = 0
+        self.admitted = self.demonstrated = self.discarded = 0
 
     def add(self, obs: Obs, step: Step) -> None:
         """Take up a step of all B environments.
@@ -126,17 +134,24 @@ class Intake:
         told = {name: torch.cat([step.info[name] for _, step in episode]) for name in PROVENANCE}
         admission = admit(Provenance(**told))
         self.discarded += not admission.online
-        for buffer, stream, runs in (
-            (self._online, env, admission.online),
-            (self._demonstrations, 0, admission.demonstrations),
-        ):
-            for run in runs:
-                buffer.break_stream([stream])
-                for t in run:
-                    obs, step = episode[t]
-                    buffer.add(obs, step.info["executed_action"], step, env_ids=[stream])
-                buffer.break_stream([stream])
-        self.admitted += sum(map(len, admission.demonstrations))
+        self.admitted += sum(map(len, admission.online))
+        self.demonstrated += sum(map(len, admission.demonstrations))
+
+        def insert() -> None:
+            _insert(self._online, env, episode, admission.online)
+            _insert(self._demonstrations, 0, episode, admission.demonstrations)
+
+        self._deliver(insert)
+
+
+def _insert(buffer: Buffer, stream: int, episode: Sequence[tuple[Obs, Step]], runs: Sequence[range]) -> None:
+    """Add runs of an episode to a stream, which is broken before and after each."""
+    for run in runs:
+        buffer.break_stream([stream])
+        for t in run:
+            obs, step = episode[t]
+            buffer.add(obs, step.info["executed_action"], step, env_ids=[stream])
+        buffer.break_stream([stream])
 
 
 def _row(step: Step, row: slice) -> Step:

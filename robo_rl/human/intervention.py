@@ -88,6 +88,7 @@ class InterventionEnv:
         self._steps = torch.zeros(env.num_envs, dtype=torch.long)
         self._due = 0.0
         self._lost: set[int] = set()
+        self._pending: dict[int, HumanInput] = {}  # said before the first step of an episode
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":  # not there yet
@@ -111,6 +112,7 @@ class InterventionEnv:
                 human.begin()
                 self._authority[row].begin()
                 self._steps[row] = 0
+                self._pending.pop(row, None)
         self._due = 0.0
         return self._obs
 
@@ -136,6 +138,28 @@ class InterventionEnv:
         self._obs = step.obs
         self._keep_pace()
         return self._judged(step, said, self._provenance(policy, decisions, said))
+
+    def neutral(self) -> torch.Tensor:
+        """Return the actions (B, A) that leave everything where it is told to be: those of a policy that only waits."""
+        reading = getattr(self.env, "reading", {})
+        return torch.stack([self._map.neutral(reading, row) for row in range(self.num_envs)]).to(self.device)
+
+    def await_push(self) -> bool:
+        """Wait, without a step, until somebody pushes; so an episode of theirs begins when they do.
+
+        Returns:
+            Whether somebody did. False if they want to stop instead.
+        """
+        policy = self.neutral()
+        while not self.stop_requested and not self._should_stop():
+            for row in self._humans:
+                said = self._read(row, policy)
+                self._hear_requests([said])
+                if said is not None and (said.action is not None or said.gripper is not None):
+                    self._pending[row] = said
+                    return True
+            time.sleep(_POLL)
+        return False
 
     @contextmanager
     def unattended(self) -> Iterator[None]:
@@ -170,6 +194,8 @@ class InterventionEnv:
         )
 
     def _read(self, row: int, policy: torch.Tensor) -> HumanInput | None:
+        if row in self._pending:
+            return self._pending.pop(row)
         human = self._humans[row]
         said = human.read(self._view(row, policy))
         if said is None and row not in self._lost:

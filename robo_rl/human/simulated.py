@@ -24,6 +24,9 @@ class SimulatedSettings:
     setback: float = 0.15
     """Loss of what was reached in this episode, as the same share, at which they want to help at once."""
 
+    relief: float = 0.1
+    """Progress beyond what was reached before, as the same share, at which they let go."""
+
     reaction: float = 0.3
     """Seconds from wanting to help to pushing, and by which what they push is behind what they see."""
 
@@ -46,7 +49,7 @@ class SimulatedSettings:
         for name in ("attention", "mistakes", "premature"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}: must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("gain", "setback", "reaction", "noise"):
+        for name in ("gain", "setback", "relief", "reaction", "noise"):
             if not getattr(self, name) >= 0.0:
                 raise UserError(f"{name}: must not be negative, got {getattr(self, name)}")
         for name in ("patience", "correction"):
@@ -133,7 +136,7 @@ class SimulatedHuman:
 
     def _begin_correction(self, span: float) -> None:
         self._waited, self._pushing = None, 0.0
-        self._goal = self._best + 2.0 * self.settings.gain * span
+        self._goal = self._best + self.settings.relief * span
         self._ends = self.settings.correction * (0.5 if self._chance(self.settings.premature) else 1.0)
         wrong = self._chance(self.settings.mistakes)
         self._wrong = torch.randn(self._seen[0].shape, generator=self._generator).clamp(-1.0, 1.0) if wrong else None

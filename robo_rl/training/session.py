@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
+from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
 from robo_rl.training.encoder_files import settled
-from robo_rl.training.evaluation import evaluate
+from robo_rl.training.evaluation import control_period, evaluate
 from robo_rl.training.feature_env import with_features
 from robo_rl.training.outcome import draw_curve, figures, make_film
 from robo_rl.training.progress import TrainingProgress
@@ -24,6 +25,7 @@ from robo_rl.training.trainer import FINAL_SEED, Trainer, act_on
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv
+    from robo_rl.human.intervention import InterventionEnv
 
 MakeEnv = Callable[[int, int], "BatchedEnv"]
 """Builds an environment from the number of copies and the seed of its starts."""
@@ -35,6 +37,7 @@ def train(
     make_env: MakeEnv,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    supervise: Callable[[BatchedEnv], InterventionEnv] | None = None,
 ) -> dict[str, Any]:
     """Train, from the newest checkpoint in ``run`` if there is one, and return what ``summary.json`` holds.
 
@@ -43,6 +46,7 @@ def train(
         run: where everything goes.
         make_env: builds environments; the session closes them.
         should_stop: asked at every step; once true, a checkpoint and the summary are stored and the session ends.
+        supervise: puts the people who correct the policy into the environment that it learns in, None for nobody.
 
     Raises:
         UserError: if the configuration does not fit the environment, the checkpoint or this machine.
@@ -53,7 +57,11 @@ def train(
         opened.callback(run.close)
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
-        env = with_features(make_env(config.num_envs, config.seed), config.agent, **about_features)
+        env = make_env(config.num_envs, config.seed)
+        if supervise is not None:
+            env = supervised = supervise(env)
+            should_stop = _either(should_stop, supervised)
+        env = with_features(env, config.agent, **about_features)
         opened.callback(env.close)
         evaluation_env = env
         if config.cell is None:  # which there is but one of
@@ -64,7 +72,8 @@ def train(
         progress.say(f"run folder: {run.path}")
         demos = provide_demonstrations(config, run, make_env, progress, should_stop)
         episodes = None
-        if config.keep_episodes or (config.keep_episodes is None and config.cell is not None):
+        irretrievable = config.cell is not None or config.human is not None
+        if config.keep_episodes or (config.keep_episodes is None and irretrievable):
             about: dict[str, Any] = {
                 "task": config.task,
                 "robot": config.robot,
@@ -82,6 +91,11 @@ def train(
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
         return _finish(trainer, demos, setup_seconds, reason)
+
+
+def _either(should_stop: Callable[[], bool], supervised: InterventionEnv) -> Callable[[], bool]:
+    """Stop when somebody outside says so, or a person at a device does."""
+    return lambda: should_stop() or supervised.stop_requested
 
 
 def _make_trainer(
@@ -102,7 +116,16 @@ def _make_trainer(
     memory = make_memory(config, env, budget)
     progress.say(f"memory: {memory.describe()}")
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
-    return Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop, episodes)
+    trainer = Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop, episodes)
+    if config.human is not None:
+        assert demos.buffer is not None  # which takes what people do
+
+        def note(episode: dict[str, Any]) -> None:
+            run.log({"kind": "episode", "env_steps": trainer.env_steps, **episode})
+
+        dt = control_period(env) or 0.1
+        trainer.supervision = Supervision.of(memory, demos.buffer, config.num_envs, dt, on_episode=note)
+    return trainer
 
 
 def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:
@@ -178,6 +201,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         interrupted=reason == "interrupted",
         demos=demos.episodes,
         demo_tries=demos.tries,
+        **({} if trainer.supervision is None else {"supervision": trainer.supervision.figures()}),
         **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
         learning_curve=draw_curve(config, run),

@@ -24,6 +24,7 @@ from robo_rl.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Metrics, Obs
     from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.human.supervision import Supervision
 
 # Start states of evaluations. They are far from the seeds that people give, so that no training start is among them;
 # the final ones are used for nothing else, so that no choice made while training has seen them.
@@ -50,6 +51,10 @@ class Trainer:
         demonstrations: that part of each batch is drawn from, None for none.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
+        episodes: where every step is kept, None for nowhere.
+
+    Attributes:
+        supervision: takes in the steps of an environment in which people may take over, None where nobody is.
 
     Example:
         >>> trainer = Trainer(config, run, env, evaluation_env, agent, memory, None, progress)   # doctest: +SKIP
@@ -69,6 +74,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
         episodes: EpisodeWriter | None = None,
     ) -> None:
+        self.supervision: Supervision | None = None
         self.episodes = episodes
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
         self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
@@ -128,7 +134,10 @@ class Trainer:
             before = self.env_steps
             action = self._action(obs)
             step = self.env.step(action)
-            self.memory.add(obs, step.info["executed_action"], step)
+            if self.supervision is None:
+                self.memory.add(obs, step.info["executed_action"], step)
+            else:
+                self.supervision.add(obs, step)
             if self.episodes is not None:
                 self.episodes.add(obs, action, step)
             self.env_steps += self.env.num_envs
@@ -151,6 +160,8 @@ class Trainer:
             self._evaluate()
             reason = "target" if self.target_reached else reason
         self._show()
+        if self.supervision is not None:
+            self.supervision.flush()
         self.save()
         return "interrupted" if self.should_stop() else reason
 
@@ -191,6 +202,8 @@ class Trainer:
         self.last_evaluation, self._evaluated_at = state["last_evaluation"], state["evaluated_at"]
         self._evaluation_due = state["evaluation_due"]
         self._recent.extend((success, total, length) for success, total, length in state["recent"])
+        if self.supervision is not None and "supervision" in state:
+            self.supervision.resume(state["supervision"])
         best = load_checkpoint(self.run.checkpoints, "best")
         self._best = best.state["score"] if best is not None else []
         self.env.seed(self.config.seed + 7919 * (1 + self.env_steps))  # Other starts than the ones already seen.
@@ -219,7 +232,7 @@ class Trainer:
 
     def _learn(self) -> None:
         """Make as many critic updates as the steps taken allow, in blocks; the rest of a block waits."""
-        if self.env_steps <= self.config.warmup_steps:
+        if self.env_steps <= self.config.warmup_steps or (self.supervision is not None and not self.supervision.ready):
             return
         began = time.monotonic()
         self._owed += self.config.utd * self.env.num_envs
@@ -272,6 +285,8 @@ class Trainer:
 
     def _log(self) -> None:
         row = {"kind": "train", **self._counters(), "episodes": self._episodes, **self._episode_figures()}
+        if self.supervision is not None:
+            row |= self.supervision.figures()
         if self.config.obs == "pixels":
             row |= {f"seconds_{name}": seconds for name, seconds in self.spent().items()}
         self.run.log(row | {name: float(value) for name, value in self._metrics.items()})
@@ -325,6 +340,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "evaluation_due": self._evaluation_due,
             "last_evaluation": self.last_evaluation,
+            **({} if self.supervision is None else {"supervision": self.supervision.state()}),
         }
 
 
