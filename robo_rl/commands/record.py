@@ -111,9 +111,10 @@ def _record(
     arguments: RecordArguments, config: TrainConfig, folder: Path, should_stop: Callable[[], bool]
 ) -> tuple[int, int]:
     """Record; return how many episodes succeeded, and of how many."""
-    from robo_rl.commands.humans import open_person, tell
+    from robo_rl.commands.humans import check_device, open_person, tell
     from robo_rl.commands.train import environments
 
+    check_device(arguments.device, "scripted")
     scripted = arguments.device == "scripted"
     if scripted and arguments.frame is not None:
         raise UserError("frame: the scripted expert has no device; leave it out, or choose one by --device")
