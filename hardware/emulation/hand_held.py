@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pty
 import select
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import tty
@@ -148,11 +150,15 @@ class HidSpaceMouse:
 class MagellanSpaceMouse:
     """A SpaceMouse on a serial line, which is a pseudo terminal, and the daemon spacenavd that serves it.
 
-    The daemon is Debian's, so what its socket says is what it says of a real device. A context manager.
+    The daemon is Debian's, so what its socket says is what it says of a real device. There is one a machine, and it
+    needs root; entering this waits for others that do the same. A context manager.
 
     Args:
         folder: for the daemon's configuration.
         daemon: path of the program.
+
+    Raises:
+        UserError: on entering, if such a daemon runs already or does not come up.
     """
 
     _NIBBLES = "0AB3D56GH9:K<MN?"  # four bits each, with parity
@@ -164,6 +170,13 @@ class MagellanSpaceMouse:
         self._closing = threading.Event()
 
     def __enter__(self) -> MagellanSpaceMouse:
+        from hardware.teleop.reports import spacenav_socket
+
+        self._lock = (Path(tempfile.gettempdir()) / "robo_rl_spacenavd.lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if (there := spacenav_socket()) is not None:
+            self._lock.close()
+            raise UserError(f"a spacenavd listens at {there} already; stop it first")
         self._line, other = pty.openpty()
         tty.setraw(self._line)
         self._other = other
@@ -180,6 +193,7 @@ class MagellanSpaceMouse:
         self._thread.join()
         os.close(self._line)
         os.close(self._other)
+        self._lock.close()
 
     def start(self) -> None:
         """Start the daemon and wait until it serves the device."""

@@ -118,6 +118,7 @@ def _sdl() -> tuple[Any, Any]:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ["SDL_JOYSTICK_ALLOW_BACKGROUND_EVENTS"] = "1"
+    os.environ["SDL_NO_SIGNAL_HANDLERS"] = "1"  # Ctrl-C is the command's
     os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
     try:
         import pygame
