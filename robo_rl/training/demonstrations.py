@@ -140,7 +140,7 @@ def provide_demonstrations(
     """
     if config.demos == 0 and config.human is None:
         return Demonstrations()
-    copies = 1 if config.cell is not None else min(config.demos, config.eval_envs)
+    copies = 1 if config.cell is not None else max(1, min(config.demos, config.eval_envs))
     env = make_env(copies, config.seed + _SEED_OFFSET)
     try:
         tries = None

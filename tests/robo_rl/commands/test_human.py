@@ -129,3 +129,13 @@ def test_what_cannot_be_is_told_in_one_line(words, told, tmp_path, capsys, monke
     assert told in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_without_demonstrations_there_is_what_people_do(tmp_path, capsys):
+    words = ["train", "reach", "--human", "simulated", "--steps", "60", "--simulated.patience", "0.3", *SMALL]
+    assert main([*words, "--demos", "0", "--warmup-steps", "5", "--out", str(tmp_path)]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["updates"] > 0
+    run = RunFolder.open(tmp_path / os.listdir(tmp_path)[0])
+    rows = load_checkpoint(run.checkpoints, "latest").tensors("demonstrations")["rows"]
+    assert len(rows) == line["supervision"]["demonstrated"] > 0
