@@ -44,6 +44,7 @@ class ToolTask(Task):
         "batch_size": 128,
         "replay_capacity": 20_000,
         "eval_every": 2_000,
+        "sync": False,  # drawing and encoding go on beside learning
     }
     """What differs from them where the policy looks through cameras (``--obs pixels``)."""
 

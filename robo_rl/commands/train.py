@@ -50,10 +50,9 @@ def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 0, or 128 + n if signal n stopped it (130: Ctrl-C)."""
     with Interrupts() as interrupts:
         config, run = read_request(list(args))
-        if config.threads is not None:
-            from robo_rl import threads
+        from robo_rl import threads
 
-            threads.configure(config.threads)
+        threads.configure(config.threads, spare=0 if config.cell is None else 1)
         from robo_rl.commands.humans import supervisor
         from robo_rl.training.session import train
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from robo_rl.agents.sac import SAC
 from robo_rl.commands.environments import make_environment
 from robo_rl.errors import UserError
-from robo_rl.training.checkpoint import Checkpoint, load_checkpoint, open_checkpoint
+from robo_rl.training.acting import act_on
+from robo_rl.training.checkpoint import Checkpoint, check_task, load_checkpoint, open_checkpoint
 from robo_rl.training.config import TrainConfig, from_json
 from robo_rl.training.encoder_files import settled
 from robo_rl.training.feature_env import with_features
 from robo_rl.training.run_folder import RunFolder
-from robo_rl.training.trainer import act_on, check_task
 
 if TYPE_CHECKING:
     import torch

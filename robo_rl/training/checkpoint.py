@@ -16,6 +16,8 @@ from robo_rl.training.durable import write_folder
 if TYPE_CHECKING:
     import torch
 
+    from robo_rl.training.config import TrainConfig
+
 Kind = Literal["latest", "best"]
 
 
@@ -124,3 +126,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(path, json.loads(file.read_text()))
     except (OSError, ValueError) as error:
         raise UserError(f"checkpoint {file} cannot be read ({error}); delete {path} to go without it") from None
+
+
+def check_task(state: dict[str, Any], config: TrainConfig, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that was made by another task or with another robot.
+
+    Raises:
+        UserError: if so.
+    """
+    for key in ("task", "robot"):
+        saved, wanted = state.get(key), getattr(config, key)
+        if saved != wanted:
+            raise UserError(f"checkpoint {checkpoint.path} is of {key} {saved!r}, but the run is of {wanted!r}")

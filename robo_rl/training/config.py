@@ -108,6 +108,14 @@ class TrainConfig:
     utd: float = 1.0
     """Critic updates per environment step (update-to-data ratio); may be a fraction."""
 
+    sync: bool = True
+    """Learn and act in turns, in one thread: a run comes out the same, bit for bit, on the same machine. Otherwise the
+    learner has a thread of its own beside the environment; on a robot cell it always has."""
+
+    max_lag: int = 20
+    """Environment steps that a learner in its own thread may be behind. Then a simulator waits for it; a robot does
+    not, and the updates owed for the steps beyond that are left out."""
+
     critic_updates_per_actor_update: int | None = None
     """Critic updates to one update of actor and temperature; None: ``utd`` rounded, so once an environment step."""
 
@@ -160,7 +168,7 @@ class TrainConfig:
     """Where the learner and its memory live: cpu or cuda."""
 
     threads: int | None = None
-    """Threads of the physics and of the learner, each; None: as many as there are cores."""
+    """Threads of the physics and of the learner, each; None: as many as there are cores, at a robot one fewer."""
 
     out: Path = Path("runs")
     """Folder that the run folder is made in."""
@@ -169,7 +177,7 @@ class TrainConfig:
     """Fields of the task."""
 
     def __post_init__(self) -> None:
-        at_least = {"seed": 0, "demos": 0, "hindsight_k": 0, "warmup_steps": 0, "video_episodes": 0}
+        at_least = {"seed": 0, "demos": 0, "hindsight_k": 0, "warmup_steps": 0, "max_lag": 0, "video_episodes": 0}
         at_least |= dict.fromkeys(_POSITIVE_COUNTS, 1)
         at_least |= {name: 1 for name in _POSITIVE_IF_GIVEN if getattr(self, name) is not None}
         for name, low in at_least.items():
@@ -203,6 +211,11 @@ class TrainConfig:
     def is_foreign(self) -> bool:
         """Whether the task is a Gymnasium environment, which brings its own robot, world and reward."""
         return self.task.startswith(GYM_PREFIX)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether the learner has a thread of its own."""
+        return self.cell is not None or not self.sync
 
     @property
     def block(self) -> int:

@@ -14,7 +14,6 @@ summary.json          the outcome
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from importlib import metadata
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robo_rl.errors import UserError
+from robo_rl.threads import cores
 from robo_rl.training.durable import JsonLines, read_json_lines, remove_unfinished, storing, write_json, write_text
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def describe_system(seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "versions": versions,

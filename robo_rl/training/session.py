@@ -7,21 +7,25 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.training.acting import act_on
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
 from robo_rl.training.encoder_files import settled
 from robo_rl.training.evaluation import control_period, evaluate
 from robo_rl.training.feature_env import with_features
+from robo_rl.training.learner import Learner, LearnerThread
 from robo_rl.training.outcome import draw_curve, figures, make_film
 from robo_rl.training.progress import TrainingProgress
 from robo_rl.training.run_folder import RunFolder
-from robo_rl.training.trainer import FINAL_SEED, Trainer, act_on
+from robo_rl.training.trainer import FINAL_SEED, Trainer
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv
@@ -55,6 +59,7 @@ def train(
     started = time.monotonic()
     with ExitStack() as opened:
         opened.callback(run.close)
+        torch.manual_seed(config.seed)  # for whatever draws without a generator of its own
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
         env = make_env(config.num_envs, config.seed)
@@ -116,7 +121,11 @@ def _make_trainer(
     memory = make_memory(config, env, budget)
     progress.say(f"memory: {memory.describe()}")
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
-    trainer = Trainer(config, run, env, evaluation_env, agent, memory, demos.buffer, progress, should_stop, episodes)
+    learner = Learner(config, agent, memory, demos.buffer)
+    if config.overlaps:
+        waits = config.cell is None and config.human in (None, "simulated")  # a robot waits for nobody, nor a person
+        learner = LearnerThread(config, agent, memory, demos.buffer, waits=waits, should_stop=should_stop)
+    trainer = Trainer(config, run, env, evaluation_env, learner, progress, should_stop, episodes)
     if config.human is not None:
         assert demos.buffer is not None  # which takes what people do
 
@@ -124,7 +133,9 @@ def _make_trainer(
             run.log({"kind": "episode", "env_steps": trainer.env_steps, **episode})
 
         dt = control_period(env) or 0.1
-        trainer.supervision = Supervision.of(memory, demos.buffer, config.num_envs, dt, on_episode=note)
+        trainer.supervision = Supervision.of(
+            memory, demos.buffer, config.num_envs, dt, deliver=learner.deliver, on_episode=note
+        )
     return trainer
 
 
@@ -170,6 +181,14 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuff
     )
 
 
+def _kept_time(trainer: Trainer) -> dict[str, Any]:
+    """How a robot's control loop kept time, and what learning beside it left out; nothing in a simulator."""
+    overruns = getattr(getattr(trainer.env, "world", None), "overruns", None)
+    if overruns is None:
+        return {}
+    return {"overruns": overruns, "updates_forgone": round(trainer.learner.forgone, 3)}
+
+
 def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str) -> dict[str, Any]:
     """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
     config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
@@ -202,6 +221,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         demos=demos.episodes,
         demo_tries=demos.tries,
         **({} if trainer.supervision is None else {"supervision": trainer.supervision.figures()}),
+        **_kept_time(trainer),
         **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
         learning_curve=draw_curve(config, run),

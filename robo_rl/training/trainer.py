@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from robo_rl.agents.sac import SAC
 from robo_rl.contracts.learning import BatchedEnv, Step
-from robo_rl.errors import UserError
-from robo_rl.replay.buffer import ReplayBuffer
-from robo_rl.replay.mixing import MixedReplay
-from robo_rl.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from robo_rl.training.acting import act_on
+from robo_rl.training.checkpoint import Checkpoint, check_task, load_checkpoint, save_checkpoint
 from robo_rl.training.config import TrainConfig
+from robo_rl.training.durable import StorageError
 from robo_rl.training.evaluation import EvaluationResult, evaluate
+from robo_rl.training.learner import Learner
 from robo_rl.training.progress import TrainingProgress
 from robo_rl.training.run_folder import RunFolder
+from robo_rl.training.tally import EpisodeTally
 
 if TYPE_CHECKING:
-    from robo_rl.contracts.learning import Metrics, Obs
+    from robo_rl.contracts.learning import Obs
     from robo_rl.data.episodes import EpisodeWriter
     from robo_rl.human.supervision import Supervision
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 # the final ones are used for nothing else, so that no choice made while training has seen them.
 PERIODIC_SEED, CONFIRMATION_SEED, FINAL_SEED = 1_000_001, 1_000_002, 1_000_003
 
-_SHOWN_EPISODES = 50  # that success and return of the progress bar are taken over
 _REFRESH = 0.5  # seconds between refreshes of the progress bar
 
 StopReason = Literal["target", "steps", "time", "interrupted"]
@@ -46,9 +43,7 @@ class Trainer:
         run: where to.
         env: to learn in.
         evaluation_env: to evaluate in.
-        agent: that learns.
-        memory: that experience is added to.
-        demonstrations: that part of each batch is drawn from, None for none.
+        learner: that experience goes to, with its agent and memory.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
         episodes: where every step is kept, None for nowhere.
@@ -57,8 +52,8 @@ class Trainer:
         supervision: takes in the steps of an environment in which people may take over, None where nobody is.
 
     Example:
-        >>> trainer = Trainer(config, run, env, evaluation_env, agent, memory, None, progress)   # doctest: +SKIP
-        >>> reason = trainer.train()                                                               # doctest: +SKIP
+        >>> trainer = Trainer(config, run, env, evaluation_env, learner, progress)   # doctest: +SKIP
+        >>> reason = trainer.train()                                                 # doctest: +SKIP
     """
 
     def __init__(
@@ -67,9 +62,7 @@ class Trainer:
         run: RunFolder,
         env: BatchedEnv,
         evaluation_env: BatchedEnv,
-        agent: SAC,
-        memory: ReplayBuffer,
-        demonstrations: ReplayBuffer | None,
+        learner: Learner,
         progress: TrainingProgress,
         should_stop: Callable[[], bool] = lambda: False,
         episodes: EpisodeWriter | None = None,
@@ -77,27 +70,25 @@ class Trainer:
         self.supervision: Supervision | None = None
         self.episodes = episodes
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
-        self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
-        following = config.agent.auxiliary.following
-        self.source = MixedReplay(memory, demonstrations, config.demo_ratio, following=following)
+        self.learner, self.agent = learner, learner.agent
         self.progress, self.should_stop = progress, should_stop
         self.env_steps = 0
-        self.updates = 0
         self.target_reached = False
         self.last_evaluation: dict[str, Any] | None = None
-        self._owed = 0.0  # critic updates that the steps taken so far still allow
         self._seconds_before = 0.0  # of earlier starts of this run
         self._started = time.monotonic()
         self._best: list[float] = []
         self._evaluated_at = -1
-        self._evaluation_due = False  # true while one is under way, so that one that is cut short is made up for
-        self._episodes = 0
-        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_SHOWN_EPISODES)  # success, return, length
-        self._metrics: Metrics = {}
-        self._returns = torch.zeros(env.num_envs, device=env.device)
-        self._lengths = torch.zeros(env.num_envs, device=env.device)
+        # What is due and not done yet. An evaluation that is cut short stays due, and is made up for on resuming.
+        self._evaluation_due = self._log_due = self._checkpoint_due = False
+        self._tally = EpisodeTally(env.num_envs, env.device)
         self._warmup = torch.Generator().manual_seed(config.seed + 3)
-        self._learning = self._evaluating = 0.0  # seconds of this start
+        self._evaluating = 0.0  # seconds of this start
+
+    @property
+    def updates(self) -> int:
+        """Critic updates so far."""
+        return self.learner.updates
 
     @property
     def seconds(self) -> float:
@@ -105,11 +96,15 @@ class Trainer:
         return self._seconds_before + time.monotonic() - self._started
 
     def spent(self) -> dict[str, float]:
-        """Seconds since this start of the run: what went into images, learning and evaluations, and all of it."""
+        """Seconds since this start of the run: what went into images, learning and evaluations, and all of it.
+
+        Learning and the rest may go on side by side; ``waiting`` is what the environment has waited for learning.
+        """
         parts = {
             "rendering": getattr(self.env, "render_seconds", 0.0),
             "encoding": getattr(self.env, "encode_seconds", 0.0),
-            "learning": self._learning,
+            "learning": self.learner.learning,
+            "waiting": self.learner.waiting,
             "evaluating": self._evaluating,
             "all": time.monotonic() - self._started,
         }
@@ -123,42 +118,42 @@ class Trainer:
 
         Raises:
             StorageError: if something could not be stored; what was finished before is intact.
+            Exception: whatever environment or learner raised; what is whole was stored before.
         """
         self._started = time.monotonic()
+        with self.learner:
+            try:
+                return self._train()
+            except StorageError:
+                raise
+            except Exception as error:
+                self._rescue(error)
+                raise
+
+    def _train(self) -> StopReason:
         if self._evaluation_due:
             self._evaluate()
-        obs = self.env.reset()
-        shared = self.evaluation_env is self.env
+        # Where both are one environment it is a robot: whatever takes long waits for the end of the episode.
+        one_env = self.evaluation_env is self.env
+        begins: torch.Tensor | None = None
         refreshed = 0.0
         while (reason := self._reason_to_stop()) is None:
-            before = self.env_steps
+            if begins is None or bool(begins.any()):
+                obs = self.env.reset(begins)
             action = self._action(obs)
             step = self.env.step(action)
-            if self.supervision is None:
-                self.memory.add(obs, step.info["executed_action"], step)
-            else:
-                self.supervision.add(obs, step)
-            if self.episodes is not None:
-                self.episodes.add(obs, action, step)
-            self.env_steps += self.env.num_envs
-            self._evaluation_due |= self._crossed(self.config.eval_every, before)
-            # Where both are one environment, an evaluation waits for the end of the episode, and begins the next one.
-            evaluates = self._evaluation_due and (not shared or bool(step.done.all()))
-            obs = self._next_obs(step, reset=not (shared and evaluates))
-            self._learn()
-            if self._crossed(self.config.log_every, before):
-                self._log()
-            if evaluates:
-                self._evaluate()
-                obs = self.env.reset() if shared else obs
-            if self._crossed(self.config.checkpoint_every, before):
-                self.save()
+            self._store(obs, action, step)
+            if not one_env or bool(step.done.all()):
+                self._do_what_is_due()
+            obs, begins = step.obs, step.done
             if time.monotonic() - refreshed > _REFRESH:
                 refreshed = time.monotonic()
                 self._show()
-        if reason in ("steps", "time") and self._evaluated_at != self.env_steps:
-            self._evaluate()
-            reason = "target" if self.target_reached else reason
+        if reason in ("steps", "time"):
+            self.learner.catch_up()
+            if self._evaluated_at != self.env_steps:
+                self._evaluate()
+                reason = "target" if self.target_reached else reason
         self._show()
         if self.supervision is not None:
             self.supervision.flush()
@@ -167,16 +162,8 @@ class Trainer:
 
     def save(self) -> Checkpoint:
         """Store everything that it takes to go on."""
-        self.run.sync()
-        parts = {
-            "policy": self.agent.policy_state(),
-            "agent": self.agent.state_dict(),
-            "replay": self.memory.state_dict(),
-            "random": {"torch": torch.get_rng_state(), "warmup": self._warmup.get_state()},
-        }
-        if self.demonstrations is not None:
-            parts["demonstrations"] = self.demonstrations.state_dict()
-        return save_checkpoint(self.run.checkpoints, "latest", parts, self._state())
+        with self.learner.quiet():
+            return self._save({"policy": self.agent.policy_state(), "agent": self.agent.state_dict()}, self._state())
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint: learner, optimisers, memory, random numbers, counters and elapsed time.
@@ -186,22 +173,23 @@ class Trainer:
         Raises:
             UserError: if the checkpoint is of another task or another make of agent.
         """
-        state = checkpoint.state
+        state, learner = checkpoint.state, self.learner
         check_task(state, self.config, checkpoint)
         self.agent.load_state_dict(checkpoint.tensors("agent"))
-        self.memory.load_state_dict(checkpoint.tensors("replay"))
-        self.memory.break_stream()
-        if self.demonstrations is not None:
-            self.demonstrations.load_state_dict(checkpoint.tensors("demonstrations"))
+        learner.memory.load_state_dict(checkpoint.tensors("replay"))
+        learner.memory.break_stream()
+        if learner.demonstrations is not None:
+            learner.demonstrations.load_state_dict(checkpoint.tensors("demonstrations"))
         random = checkpoint.tensors("random")
         torch.set_rng_state(random["torch"])
         self._warmup.set_state(random["warmup"])
-        self.env_steps, self.updates, self._owed = state["env_steps"], state["updates"], state["owed"]
-        self._seconds_before, self._episodes = state["seconds"], state["episodes"]
+        self.env_steps, learner.updates, learner.owed = state["env_steps"], state["updates"], state["owed"]
+        learner.forgone = state.get("forgone", 0.0)
+        self._seconds_before = state["seconds"]
+        self._tally.load(state)
         self.target_reached = state["target_reached"]
         self.last_evaluation, self._evaluated_at = state["last_evaluation"], state["evaluated_at"]
         self._evaluation_due = state["evaluation_due"]
-        self._recent.extend((success, total, length) for success, total, length in state["recent"])
         if self.supervision is not None and "supervision" in state:
             self.supervision.resume(state["supervision"])
         best = load_checkpoint(self.run.checkpoints, "best")
@@ -212,41 +200,76 @@ class Trainer:
         if self.env_steps < self.config.warmup_steps:
             size = (self.env.num_envs, *self.env.action_space.shape)
             return (2.0 * torch.rand(size, generator=self._warmup) - 1.0).to(self.env.device)
-        return act_on(self.agent, obs, explore=True, device=self.env.device)
+        return act_on(self.learner, obs, explore=True, device=self.env.device)
 
-    def _next_obs(self, step: Step, *, reset: bool) -> Obs:
-        """Count the episodes that are over and, if ``reset``, begin new ones in their place."""
-        self._returns += step.reward
-        self._lengths += 1
-        over = step.done
-        if not bool(over.any()):
-            return step.obs
-        ended = torch.stack([step.info["success"][over].float(), self._returns[over], self._lengths[over]], dim=1)
-        self._recent.extend((success, total, length) for success, total, length in ended.tolist())
-        self._episodes += len(ended)
+    def _store(self, obs: Obs, action: torch.Tensor, step: Step) -> None:
+        """Take one step into the memory and the counters, and let it be learned from: the one place where it is."""
+        if self.supervision is None:
+            self.learner.store(obs, step.info["executed_action"], step)
+        else:
+            self.supervision.add(obs, step)
+        if self.episodes is not None:
+            self.episodes.add(obs, action, step)
+        before = self.env_steps
+        self.env_steps += self.env.num_envs
+        ended_with = self._tally.add(step)
         if self.env_steps > self.config.warmup_steps:  # Before, random actions were played and no weights.
-            self.agent.remember_episode(float(ended[:, 1].max()))
-        self._returns[over] = 0.0
-        self._lengths[over] = 0.0
-        return self.env.reset(over) if reset else step.obs
+            if ended_with is not None:
+                self.learner.remember_episode(ended_with)
+            if self.supervision is None or self.supervision.ready:
+                self.learner.allow(self.env.num_envs)
+        self._evaluation_due |= self._crossed(self.config.eval_every, before)
+        self._log_due |= self._crossed(self.config.log_every, before)
+        self._checkpoint_due |= self._crossed(self.config.checkpoint_every, before)
 
-    def _learn(self) -> None:
-        """Make as many critic updates as the steps taken allow, in blocks; the rest of a block waits."""
-        if self.env_steps <= self.config.warmup_steps or (self.supervision is not None and not self.supervision.ready):
-            return
-        began = time.monotonic()
-        self._owed += self.config.utd * self.env.num_envs
-        block = self.config.block
-        while self._owed >= block:
-            batch = self.source.sample(self.config.batch_size, block)
-            self._metrics = self.agent.update(batch, block)
-            self._owed -= block
-            self.updates += block
-        self._learning += time.monotonic() - began
+    def _do_what_is_due(self) -> None:
+        if self._log_due:
+            self._log_due = False
+            self._log()
+        if self._evaluation_due:
+            self._evaluate()
+        if self._checkpoint_due:
+            self._checkpoint_due = False
+            self.save()
+
+    def _rescue(self, error: Exception) -> None:
+        """Training ends with ``error``: store what is whole, so that no experience is lost with it.
+
+        Weights that were left half changed are those of the checkpoint before.
+        """
+        state = {}
+        try:
+            self.learner.stop()
+            if self.learner.whole:
+                parts = {"policy": self.agent.policy_state(), "agent": self.agent.state_dict()}
+            else:
+                before = load_checkpoint(self.run.checkpoints, "latest")
+                if before is None:
+                    return
+                parts = {part: before.tensors(part) for part in ("policy", "agent")}
+                state = {"updates": before.state["updates"]}
+            self._save(parts, self._state() | state)
+        except Exception as another:  # the first one is the one to be told
+            self.progress.say(f"no checkpoint could be stored of where it ended: {another}")
+        else:
+            self.progress.say(f"stored a checkpoint at {self.env_steps} steps; it ends with {type(error).__name__}")
+
+    def _save(self, parts: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> Checkpoint:
+        self.run.sync()
+        parts["replay"] = self.learner.memory.state_dict()
+        parts["random"] = {"torch": torch.get_rng_state(), "warmup": self._warmup.get_state()}
+        if self.learner.demonstrations is not None:
+            parts["demonstrations"] = self.learner.demonstrations.state_dict()
+        return save_checkpoint(self.run.checkpoints, "latest", parts, state)
 
     def _evaluate(self) -> None:
         """Evaluate, keep the policy if none was better, and see whether the target is reached."""
         self._evaluation_due = True
+        self.learner.catch_up()
+        with self.learner.quiet():
+            self._evaluate_now()
+
+    def _evaluate_now(self) -> None:
         result = self._measure("evaluation", self.config.eval_episodes, PERIODIC_SEED)
         if result is None:
             return
@@ -284,16 +307,19 @@ class Trainer:
         return result
 
     def _log(self) -> None:
-        row = {"kind": "train", **self._counters(), "episodes": self._episodes, **self._episode_figures()}
+        learned_from = self.env_steps - self.config.warmup_steps
+        row = {"kind": "train", **self._counters(), "episodes": self._tally.episodes, **self._tally.figures()}
+        row["utd"] = round(self.updates / learned_from, 4) if learned_from > 0 else 0.0
+        row |= self.learner.figures()
         if self.supervision is not None:
             row |= self.supervision.figures()
         if self.config.obs == "pixels":
             row |= {f"seconds_{name}": seconds for name, seconds in self.spent().items()}
-        self.run.log(row | {name: float(value) for name, value in self._metrics.items()})
+        self.run.log(row | {name: float(value) for name, value in self.learner.metrics.items()})
 
     def _show(self, doing: str = "training") -> None:
         limit = self.config.max_minutes
-        figures = self._episode_figures()
+        figures = self._tally.figures()
         self.progress.update(
             self.env_steps,
             self.updates,
@@ -305,12 +331,6 @@ class Trainer:
 
     def _counters(self) -> dict[str, Any]:
         return {"env_steps": self.env_steps, "updates": self.updates, "wall_seconds": round(self.seconds, 3)}
-
-    def _episode_figures(self) -> dict[str, float | None]:
-        if not self._recent:
-            return {"success": None, "return": None, "length": None}
-        success, total, length = (fmean(column) for column in zip(*self._recent, strict=True))
-        return {"success": success, "return": total, "length": length}
 
     def _reason_to_stop(self) -> StopReason | None:
         if self.should_stop():
@@ -332,32 +352,13 @@ class Trainer:
             "robot": self.config.robot,
             "env_steps": self.env_steps,
             "updates": self.updates,
-            "owed": self._owed,
+            "owed": self.learner.owed,
+            "forgone": self.learner.forgone,
             "seconds": self.seconds,
-            "episodes": self._episodes,
-            "recent": list(self._recent),
+            **self._tally.state(),
             "target_reached": self.target_reached,
             "evaluated_at": self._evaluated_at,
             "evaluation_due": self._evaluation_due,
             "last_evaluation": self.last_evaluation,
             **({} if self.supervision is None else {"supervision": self.supervision.state()}),
         }
-
-
-def act_on(agent: SAC, obs: Obs, *, explore: bool, device: torch.device) -> torch.Tensor:
-    """Let ``agent`` act on observations that live on ``device``; the actions live there too."""
-    if agent.device == device:
-        return agent.act(obs, explore=explore)
-    return agent.act({key: value.to(agent.device) for key, value in obs.items()}, explore=explore).to(device)
-
-
-def check_task(state: dict[str, Any], config: TrainConfig, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint that was made by another task or with another robot.
-
-    Raises:
-        UserError: if so.
-    """
-    for key in ("task", "robot"):
-        saved, wanted = state.get(key), getattr(config, key)
-        if saved != wanted:
-            raise UserError(f"checkpoint {checkpoint.path} is of {key} {saved!r}, but the run is of {wanted!r}")

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from robo_rl.cli import main
 from robo_rl.training.checkpoint import load_checkpoint
@@ -128,3 +129,19 @@ def test_requests_that_do_not_fit_the_run(finished, words, told, capsys, tmp_pat
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_in_turns_two_processes_come_to_the_same_weights(terminal):
+    """A real task, physics on several threads, demonstrations, evaluations and checkpoints on the way."""
+    words = ["train", "reach", *terminal.small, "--sync", "--steps", "150", "--demos", "2", "--video-episodes", "0"]
+    runs = []
+    for name in ("first", "second"):
+        code, _, err = terminal.run(*words, "--out", name)
+        assert code == 0, err
+        (run,) = (terminal.folder / name).iterdir()
+        runs.append(load_checkpoint(run / "checkpoints", "latest"))
+    for part in ("policy", "agent", "replay", "demonstrations", "random"):
+        first, second = (run.tensors(part) for run in runs)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)

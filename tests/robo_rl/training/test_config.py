@@ -68,6 +68,14 @@ def test_differences_are_named_by_their_path():
     assert differences(old, new) == {"steps": (old.steps, 5), "agent.critics": (old.agent.critics, 3)}
 
 
+def test_a_robot_never_waits_for_the_learner():
+    assert not TrainConfig("reach").overlaps
+    assert TrainConfig("reach", sync=False).overlaps
+    assert TrainConfig("reach", cell="sim").overlaps
+    with pytest.raises(UserError, match="max_lag: must be at least 0, got -1"):
+        TrainConfig("reach", max_lag=-1)
+
+
 def test_updates_come_in_blocks():
     assert TrainConfig("reach", utd=0.2).block == 1
     assert TrainConfig("reach", utd=4.0).block == 4
