@@ -118,8 +118,9 @@ class TorqueActuator:
         self._max_torque = np.array([link.max_torque for link in spec.links])
         self._max_rate = spec.impedance.max_torque_rate * 1e3
         self._stiffness = _JOINT_STIFFNESS * self._max_torque
-        self._low = np.array([link.joint_range[0] for link in spec.links]) + 0.5 * limits.joint_margin
-        self._high = np.array([link.joint_range[1] for link in spec.links]) - 0.5 * limits.joint_margin
+        self._wall = 0.5 * limits.joint_margin
+        self._low = np.array([link.joint_range[0] for link in spec.links]) + self._wall
+        self._high = np.array([link.joint_range[1] for link in spec.links]) - self._wall
         self._posture = np.array(spec.home)
         self._redundant = spec.dof > 6
         self._threshold = _PULLED * min(spec.impedance.max_force, spec.impedance.stiffness * spec.impedance.clip)
@@ -170,12 +171,23 @@ class TorqueActuator:
 
     def _write(self, now: Estimate, effort: np.ndarray, dt: float) -> None:
         q = now.joint_pos
-        if (q < self._low).any() or (q > self._high).any():  # pushed into its margin: a wall pushes back
-            inside = np.minimum(np.maximum(q, self._low), self._high)
-            effort = effort + _LIMIT_STIFFNESS * self._max_torque * (inside - q)
+        if (q < self._low).any() or (q > self._high).any():
+            effort = self._held_off(q, now.joint_vel, effort)
         wanted = fit_torque(effort, now.bias, self._max_torque)
         self.written = limit_rate(wanted, self.written, self._max_rate * dt)
         self._drive.write_torque(self.written)
+
+    def _held_off(self, joint_pos: np.ndarray, joint_vel: np.ndarray, effort: np.ndarray) -> np.ndarray:
+        """Effort (n,) of joints of which some are in their margin: what drives them on fades, a wall pushes back.
+
+        Whatever is asked for, at the end of its range no joint is driven on; the tool's spring would be the stronger.
+        """
+        depth = joint_pos - np.minimum(np.maximum(joint_pos, self._low), self._high)
+        share = np.minimum(np.abs(depth) / self._wall, 1.0)
+        onwards = np.sign(depth)
+        effort = np.where(effort * onwards > 0.0, (1.0 - share) * effort, effort)
+        braking = _JOINT_DAMPING * share * np.maximum(joint_vel * onwards, 0.0) * onwards
+        return np.asarray(effort - _LIMIT_STIFFNESS * self._max_torque * (depth + braking))
 
 
 class JointActuator:

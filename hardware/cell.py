@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from hardware.cameras.view import Crop, Intrinsics, fit_intrinsics
+from hardware.fields import parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
@@ -21,8 +21,10 @@ from robo_rl.contracts.robot import Vec3
 from robo_rl.errors import UserError, unknown_name
 from robo_rl.robots import robot as find_robot
 
-ArmDriver = Literal["pylibfranka", "franky", "widowx250s", "trossen", "simulated"]
-CameraDriver = Literal["realsense", "webcam", "video_file", "simulated"]
+ArmDriver = Literal[
+    "pylibfranka", "franky", "widowx250s", "trossen", "franka_ros2", "interbotix", "trajectory", "simulated"
+]
+CameraDriver = Literal["realsense", "webcam", "video_file", "simulated", "emulated_realsense"]
 StopDriver = Literal["evdev", "gpio"]
 
 SHIPPED = Path(__file__).with_name("cells")
@@ -88,10 +90,12 @@ class FixtureEntry:
     Attributes:
         pos: m.
         rpy: roll, pitch and yaw about the fixed axes x, y, z, rad.
+        arm: whose base that is; the only one if None.
     """
 
     pos: Vec3
     rpy: Vec3 = (0.0, 0.0, 0.0)
+    arm: str | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (*self.pos, *self.rpy)):
@@ -189,6 +193,11 @@ class Cell:
             raise UserError(f"calibration.fixtures is {calibrated!r}; a pose by name is expected, calibrate them again")
         for name, found in calibrated.items():
             _check_pose(f"calibration.fixtures.{name}", found)
+            self._owner(f"calibration.fixtures.{name}", found.get("arm"))
+        for name, fixture in self.fixtures.items():
+            self._owner(f"fixtures.{name}", fixture.arm)
+        for name in self.cameras:
+            self.intrinsics_of(name)
         names = [*self.arms, *self.cameras, *self.emergency_stops]
         for name in names:
             if names.count(name) > 1:
@@ -212,15 +221,55 @@ class Cell:
         """The arm behind a name."""
         return find_robot(self.arms[name].robot)
 
-    def fixture_poses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Pose (3,) m and (3, 3) of each fixture; what a calibration has found goes before what ``fixtures`` says."""
-        turns = {
-            name: [geometry.exp(np.eye(3)[i] * each.rpy[i]) for i in range(3)] for name, each in self.fixtures.items()
-        }
-        poses = {name: (np.array(self.fixtures[name].pos), z @ y @ x) for name, (x, y, z) in turns.items()}
+    def fixture_poses(self, arm: str | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Pose (3,) m and (3, 3) of each fixture in the base frame of an arm, the only one if None.
+
+        Those of other arms are not among them. What a calibration has found goes before what ``fixtures`` says.
+        """
+        arm = self.arm(arm)
+        poses = {}
+        for name, each in self.fixtures.items():
+            if self._owner(f"fixtures.{name}", each.arm) == arm:
+                x, y, z = (geometry.exp(np.eye(3)[i] * each.rpy[i]) for i in range(3))
+                poses[name] = np.array(each.pos), z @ y @ x
         for name, found in self.calibration.get("fixtures", {}).items():
-            poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
+            if self._owner(f"calibration.fixtures.{name}", found.get("arm")) == arm:
+                poses[name] = np.array(found["pos"]), geometry.from_quat_wxyz(np.array(found["quat"]))
         return poses
+
+    def _owner(self, where: str, arm: Any) -> str:
+        """The arm whose base a fixture's pose is in; a UserError if there is none, or more than one that could be."""
+        if arm is None and len(self.arms) == 1:
+            return next(iter(self.arms))
+        if arm is None:
+            raise UserError(
+                f"{where}: arm is missing, and the cell has several; say whose base its pose is in: "
+                f"{', '.join(self.arms)}"
+            )
+        if arm not in self.arms:
+            raise unknown_name(f"value of {where}: arm:", str(arm), self.arms)
+        return str(arm)
+
+    def intrinsics_of(self, name: str) -> Intrinsics | None:
+        """Lens of a camera for the pictures that it hands on, as calibrated; None if it was not."""
+        cameras = self.calibration.get("cameras", {})
+        if not isinstance(cameras, Mapping) or not isinstance(cameras.get(name, {}), Mapping):
+            raise UserError(f"calibration.cameras is {cameras!r}; fields by camera are expected, calibrate them again")
+        found = cameras.get(name, {}).get("intrinsics")
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            raise UserError(f"calibration.cameras.{name}.intrinsics is {found!r}; fields such as fx are expected")
+        entry = self.cameras[name]
+        fields = {"width": entry.width, "height": entry.height, **found}
+        fields.pop("residual", None)
+        lens = parse(Intrinsics, fields, f"calibration.cameras.{name}.intrinsics")
+        if lens.width * entry.height != lens.height * entry.width:
+            raise UserError(
+                f"calibration.cameras.{name}.intrinsics is of pictures of {lens.width}x{lens.height}, those of the "
+                f"camera are {entry.width}x{entry.height} and show another part of the scene; calibrate it again"
+            )
+        return fit_intrinsics(lens, Crop(0, 0, lens.width, lens.height), entry.width, entry.height)
 
     def limits_of(self, name: str) -> SafetyLimits:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
@@ -235,6 +284,8 @@ def load_cell(name: str | Path) -> Cell:
     Raises:
         UserError: in one line: the file, the field, its value, what is expected.
     """
+    from hardware.devices import check_settings  # which drivers there are; they all know what a cell is
+
     path = Path(name)
     if not path.suffix and not path.exists():
         path = SHIPPED / f"{name}.yaml"
@@ -248,7 +299,12 @@ def load_cell(name: str | Path) -> Cell:
         raise UserError(f"cell file {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"cell file {path}: expected fields such as name, arms and cameras, got {values!r}")
-    return parse(Cell, values, str(path))
+    cell = parse(Cell, values, str(path))
+    try:
+        check_settings(cell)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return cell
 
 
 def save_cell(cell: Cell, path: Path) -> None:
@@ -259,87 +315,6 @@ def save_cell(cell: Cell, path: Path) -> None:
 def shipped() -> list[Path]:
     """The cell files that go by their name."""
     return sorted(SHIPPED.glob("*.yaml"))
-
-
-T = typing.TypeVar("T")
-
-
-def parse(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass from what a file says; unknown and missing fields and wrong types are errors.
-
-    Args:
-        kind: the dataclass.
-        values: by field.
-        where: file and path of the fields so far, for messages.
-
-    Raises:
-        UserError: names field, value and expectation.
-    """
-    described = {each.name: each for each in dataclasses.fields(kind) if each.init}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in described:
-            raise unknown_name(f"field in {where}:", str(key), described)
-    for name, each in described.items():
-        if name not in values and each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where}: {name} is missing; expected {_say(hints[name])}")
-    built = {key: _typed(hints[key], value, f"{where}: {key}") for key, value in values.items()}
-    try:
-        return kind(**built)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _typed(kind: Any, value: Any, where: str) -> Any:
-    """Return ``value`` as the type that a field wants."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    wrong = UserError(f"{where}: {value!r} given, {_say(kind)} expected")
-    if origin in (types.UnionType, typing.Union):
-        for option in inner:
-            try:
-                return _typed(option, value, where)
-            except UserError as error:
-                wrong = error if dataclasses.is_dataclass(option) and isinstance(value, dict) else wrong
-        raise wrong
-    if origin is typing.Literal:
-        if value not in inner:
-            raise unknown_name(f"value of {where}:", str(value), map(str, inner))
-        return value
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise wrong
-        return parse(kind, value, where)  # type: ignore[arg-type]
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise wrong
-        return {str(key): _typed(inner[1], each, f"{where}.{key}") for key, each in value.items()}
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
-            raise wrong
-        return tuple(
-            _typed(inner[0 if inner[-1] is Ellipsis else i], each, f"{where}[{i}]") for i, each in enumerate(value)
-        )
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is Any or (kind in (int, str, bool, type(None)) and type(value) is kind):
-        return value
-    raise wrong
-
-
-def _say(kind: Any) -> str:
-    """A type, for people."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_say(option) for option in inner)
-    if origin is typing.Literal:
-        return f"one of {', '.join(map(str, inner))}"
-    if origin is tuple:
-        return f"a list of {_say(inner[0])}" if inner[-1] is Ellipsis else f"a list of {len(inner)} numbers"
-    if dataclasses.is_dataclass(kind) or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return "a section with fields"
-    return {float: "a number", int: "a whole number", str: "text", bool: "true or false", type(None): "nothing"}.get(
-        kind, str(kind)
-    )
 
 
 def _check_pose(where: str, found: Any) -> None:

@@ -1,19 +1,34 @@
-"""Opens what a cell file names: arms behind their guard, and cameras."""
+"""Opens what a cell file names: arms behind their guard, cameras, emergency stops; and checks how they are set."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardware.arm import Arm
-from hardware.arms.drive import Drive
-from hardware.cell import ArmEntry, CameraEntry, Cell, parse
-from hardware.safety.limits import SafetyLimits
-from robo_rl.contracts import Camera, RobotSpec
+from hardware.fields import parse
 from robo_rl.errors import UserError
+from robo_rl.robots import robot as find_robot
 
 if TYPE_CHECKING:
+    from hardware.arm import Arm
+    from hardware.arms.drive import Drive
+    from hardware.cell import Cell
     from hardware.inputs.stop_inputs import StopInput
+    from robo_rl.contracts import Camera
+
+
+def check_settings(cell: Cell) -> None:
+    """Check the settings of every device, and that its driver fits it. Nothing is opened, and no SDK is needed.
+
+    Raises:
+        UserError: names the field, its value and what is expected.
+    """
+    for name in cell.arms:
+        _drive(cell, name, settings_of(cell, name))
+    for name in (*cell.cameras, *cell.emergency_stops):
+        settings_of(cell, name)
 
 
 def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
@@ -23,9 +38,17 @@ def make_arm(cell: Cell, name: str, *, fault_folder: Path | None = None) -> Arm:
         UserError: if a setting does not fit.
         MissingExtra: if the SDK is not installed.
     """
-    entry, limits = cell.arms[name], cell.limits_of(name)
-    drive = _DRIVES[entry.driver](entry, cell.spec_of(name), limits, f"arms.{name}.settings")
-    return Arm(drive, limits, fault_folder=fault_folder)
+    from hardware.arm import Arm
+
+    settings = settings_of(cell, name)
+    if isinstance(settings, SimulatedSettings):
+        settings.require(cell, name)
+    return Arm(_drive(cell, name, settings), cell.limits_of(name), fault_folder=fault_folder)
+
+
+def control_rate(cell: Cell, name: str) -> float:
+    """Cycles per second that the control loop of an arm is meant to have, Hz."""
+    return _drive(cell, name, settings_of(cell, name)).rate
 
 
 def open_camera(cell: Cell, name: str) -> Camera:
@@ -35,8 +58,27 @@ def open_camera(cell: Cell, name: str) -> Camera:
         UserError: if it cannot be found, or a setting does not fit.
         MissingExtra: if the SDK is not installed.
     """
-    entry = cell.cameras[name]
-    return _CAMERAS[entry.driver](entry, name, f"cameras.{name}.settings")
+    entry, settings = cell.cameras[name], settings_of(cell, name)
+    try:
+        if entry.driver == "simulated":
+            from hardware.cameras.emulated import EmulatedCamera
+
+            return EmulatedCamera(name, settings.require(cell, name))
+        if entry.driver == "realsense":
+            from hardware.cameras.realsense import realsense_camera
+
+            return realsense_camera(
+                name, settings.serial, entry.width, entry.height, fovy=settings.fovy, settings=settings
+            )
+        if entry.driver == "emulated_realsense":
+            from hardware.emulation.realsense import emulated_realsense
+
+            return emulated_realsense(name, settings, entry.width, entry.height)
+        from hardware.cameras.opencv import video_file, webcam
+
+        return (webcam if entry.driver == "webcam" else video_file)(name, settings, entry.width, entry.height)
+    except UserError as error:
+        raise UserError(f"cameras.{name}: {error}") from error
 
 
 def make_stop_input(cell: Cell, name: str) -> StopInput:
@@ -45,105 +87,155 @@ def make_stop_input(cell: Cell, name: str) -> StopInput:
     Raises:
         UserError: if a setting does not fit.
     """
-    from hardware.inputs.stop_inputs import EvdevInput, GpioInput
-
-    entry = cell.emergency_stops[name]
-    kind = {"evdev": EvdevInput, "gpio": GpioInput}[entry.driver]
-    source: StopInput = _call(kind, entry.settings, f"emergency_stops.{name}.settings")
+    source: StopInput = settings_of(cell, name)
     return source
 
 
-def _pylibfranka(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.franka import FrankaSettings
-    from hardware.arms.franka_pylibfranka import PylibfrankaDrive
+def settings_of(cell: Cell, name: str) -> Any:
+    """What the settings of a device say: a dataclass, or the driver itself, not opened, where it is made of them alone.
 
-    return PylibfrankaDrive(spec, parse(FrankaSettings, entry.settings, where))
-
-
-def _franky(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.franka import FrankaSettings
-    from hardware.arms.franka_franky import FrankyDrive
-
-    return FrankyDrive(spec, parse(FrankaSettings, entry.settings, where), limits)
-
-
-def _widowx250s(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.widowx import WidowX
-
-    return _call(WidowX, entry.settings, where)
-
-
-def _trossen(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.trossen import WidowXAI
-
-    return _call(WidowXAI, entry.settings, where)
-
-
-def _simulated_arm(entry: ArmEntry, spec: RobotSpec, limits: SafetyLimits, where: str) -> Drive:
-    from hardware.arms.emulated import EmulatedDrive
-
-    return EmulatedDrive(spec, _folder(entry, where))
-
-
-def _realsense(entry: CameraEntry, name: str, where: str) -> Camera:
-    from hardware.cameras.realsense import RealSenseSettings, realsense_camera
-
-    settings = dict(entry.settings)
-    serial, fovy = settings.pop("serial", ""), settings.pop("fovy", None)
-    if not isinstance(serial, str):
-        raise UserError(f"{where}: serial: {serial!r} given, text expected; put it in quotes")
-    return realsense_camera(
-        name, serial, entry.width, entry.height, fovy=fovy, settings=parse(RealSenseSettings, settings, where)
+    Raises:
+        UserError: names the field, its value and what is expected.
+    """
+    group, entry = next(
+        (group, getattr(cell, group)[name])
+        for group in ("arms", "cameras", "emergency_stops")
+        if name in getattr(cell, group)
     )
+    where = f"{group}.{name}.settings"
+    return parse(_KINDS[entry.driver](), entry.settings, where)
 
 
-def _webcam(entry: CameraEntry, name: str, where: str) -> Camera:
-    from hardware.cameras.opencv import webcam
+@dataclass(frozen=True)
+class SimulatedSettings:
+    """Of an arm or a camera of a simulated cell."""
 
-    return _call(webcam, {"name": name, "width": entry.width, "height": entry.height, **entry.settings}, where)
+    folder: str = ""
+    """Of the simulation; whoever starts it fills this in."""
 
+    def require(self, cell: Cell, name: str) -> Path:
+        """The folder.
 
-def _video_file(entry: CameraEntry, name: str, where: str) -> Camera:
-    from hardware.cameras.opencv import video_file
-
-    return _call(video_file, {"name": name, "width": entry.width, "height": entry.height, **entry.settings}, where)
-
-
-def _simulated_camera(entry: CameraEntry, name: str, where: str) -> Camera:
-    from hardware.cameras.emulated import EmulatedCamera
-
-    return EmulatedCamera(name, _folder(entry, where))
-
-
-_DRIVES: dict[str, Any] = {
-    "pylibfranka": _pylibfranka, "franky": _franky, "widowx250s": _widowx250s, "trossen": _trossen,
-    "simulated": _simulated_arm,
-}  # fmt: skip
-_CAMERAS: dict[str, Any] = {
-    "realsense": _realsense, "webcam": _webcam, "video_file": _video_file, "simulated": _simulated_camera,
-}  # fmt: skip
+        Raises:
+            UserError: if nobody has filled it in.
+        """
+        if not self.folder:
+            raise UserError(f"{name}: settings.folder is missing; start cell {cell.name!r} by `robo-rl cell up`")
+        return Path(self.folder)
 
 
-def _folder(entry: ArmEntry | CameraEntry, where: str) -> Path:
-    folder = entry.settings.get("folder")
-    if not isinstance(folder, str):
-        raise UserError(f"{where}: folder is missing; start the cell by `robo-rl cell up`, which fills it in")
-    return Path(folder)
+def _drive(cell: Cell, name: str, settings: Any) -> Drive:
+    """The drive of an arm, not connected; ``settings`` as of :func:`settings_of`."""
+    entry, spec, where = cell.arms[name], cell.spec_of(name), f"arms.{name}"
+    if entry.driver in ("widowx250s", "trossen"):
+        drive: Drive = settings
+        if drive.spec.name != find_robot(entry.robot).name:
+            raise UserError(f"{where}: the driver {entry.driver} drives a {drive.spec.name}, robot is {entry.robot!r}")
+        return drive
+    if entry.driver == "simulated":
+        from hardware.arms.emulated import EmulatedDrive
 
+        return EmulatedDrive(spec, settings.folder)
+    if entry.driver in ("pylibfranka", "franky"):
+        from hardware.arms.franka_franky import FrankyDrive
+        from hardware.arms.franka_pylibfranka import PylibfrankaDrive
 
-def _call(make: Any, settings: Any, where: str) -> Any:
-    """Call ``make`` with settings by name; an unknown one is told by name."""
-    import inspect
+        if spec.dof != 7:
+            raise UserError(f"{where}: the driver {entry.driver} drives an fr3 or a panda, robot is {entry.robot!r}")
+        if entry.driver == "franky":
+            return FrankyDrive(spec, settings, cell.limits_of(name))
+        return PylibfrankaDrive(spec, settings)
+    from hardware.ros.layouts.trajectory import TrajectoryDrive
 
-    from robo_rl.errors import unknown_name
-
-    known = list(inspect.signature(make).parameters)
-    for key in settings:
-        if key not in known:
-            raise unknown_name(f"field in {where}:", key, known)
     try:
-        return make(**settings)
+        layout = settings.layout_of(spec)
+        domain = cell.ros.domain if settings.domain is None else settings.domain
+        if domain == cell.ros.domain and {f"/{name}/joint_states", f"{name}/joint_states"} & {
+            layout.joint_states,
+            layout.finger_states,
+        }:
+            raise UserError(f"its driver publishes /{name}/joint_states, as our node would; give the arm another name")
+        return TrajectoryDrive(spec, layout, rate=settings.rate, domain=domain, interfaces=cell.ros.interfaces)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    except TypeError as error:
-        raise UserError(f"{where}: {error}") from error
+
+
+def _franka() -> Any:
+    from hardware.arms.franka import FrankaSettings
+
+    return FrankaSettings
+
+
+def _widowx() -> Any:
+    from hardware.arms.widowx import WidowX
+
+    return WidowX
+
+
+def _trossen() -> Any:
+    from hardware.arms.trossen import WidowXAI
+
+    return WidowXAI
+
+
+def _franka_ros2() -> Any:
+    from hardware.ros.layouts.franka_ros2 import FrankaRos2Settings
+
+    return FrankaRos2Settings
+
+
+def _interbotix() -> Any:
+    from hardware.ros.layouts.interbotix import InterbotixSettings
+
+    return InterbotixSettings
+
+
+def _trajectory() -> Any:
+    from hardware.ros.layouts.trajectory import TrajectorySettings
+
+    return TrajectorySettings
+
+
+def _realsense() -> Any:
+    from hardware.cameras.realsense import RealSenseEntry
+
+    return RealSenseEntry
+
+
+def _emulated_realsense() -> Any:
+    from hardware.emulation.realsense import EmulatedRealSenseSettings
+
+    return EmulatedRealSenseSettings
+
+
+def _webcam() -> Any:
+    from hardware.cameras.opencv import WebcamSettings
+
+    return WebcamSettings
+
+
+def _video_file() -> Any:
+    from hardware.cameras.opencv import VideoFileSettings
+
+    return VideoFileSettings
+
+
+def _evdev() -> Any:
+    from hardware.inputs.stop_inputs import EvdevInput
+
+    return EvdevInput
+
+
+def _gpio() -> Any:
+    from hardware.inputs.stop_inputs import GpioInput
+
+    return GpioInput
+
+
+_KINDS: dict[str, Callable[[], Any]] = {
+    "pylibfranka": _franka, "franky": _franka, "widowx250s": _widowx, "trossen": _trossen,
+    "franka_ros2": _franka_ros2, "interbotix": _interbotix, "trajectory": _trajectory,
+    "realsense": _realsense, "emulated_realsense": _emulated_realsense, "webcam": _webcam, "video_file": _video_file,
+    "evdev": _evdev, "gpio": _gpio, "simulated": lambda: SimulatedSettings,
+}  # fmt: skip
+"""What the settings of each driver are: a dataclass, or the driver itself."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,19 +14,71 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hardware.cell import Cell, save_cell
+from robo_rl.training.durable import write_json
 
 _RESTART_AFTER = 1.0  # s between the death of a node and its successor
 _PATIENCE = 5.0  # s that a node may take to end
 _GIVE_UP = 5  # deaths of one node within a minute after which it is left alone
+_REFUSED = 2  # how a node ends that cannot start, having said why in one line
+_SETTLED = 10.0  # s after which a node that runs has got over what its predecessor refused to start for
+_RECORD = "nodes.json"
 
 _log = logging.getLogger(__name__)
+
+
+def trouble(folder: Path, name: str) -> str:
+    """Why a node of the cell whose files are in ``folder`` does not run, in one line; empty while nothing is known.
+
+    Holds for whoever has started the cell and for whoever has found it running.
+    """
+    try:
+        said = json.loads((folder / _RECORD).read_text()).get(name, "")
+    except (OSError, ValueError):
+        return ""
+    return said if isinstance(said, str) else ""
+
+
+def end_with(parent: int) -> None:
+    """End this process, as by SIGTERM, once its parent has died, however suddenly; returns at once.
+
+    Nobody would end it, and it would hold a device, or a core, for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+class Deaths:
+    """Counts how often processes have died, and knows which may be started again."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, list[float]] = {}
+        self._told: set[str] = set()
+
+    def start_again(self, name: str) -> bool:
+        """Count a death; False if there were too many within a minute, which a warning tells once."""
+        now = time.monotonic()
+        recent = [at for at in self._at.get(name, []) if now - at < 60.0]
+        if len(recent) < _GIVE_UP:
+            self._at[name] = [*recent, now]
+            self._told.discard(name)
+            return True
+        if name not in self._told:
+            self._told.add(name)
+            _log.warning("%s: ended %d times within a minute; it is left alone for the rest of it", name, len(recent))
+        return False
 
 
 class CellProcesses:
     """One process per arm, camera and emergency stop of a cell.
 
-    A node that dies is started anew. An arm whose node has died begins in the latched fault ``stopped``: nobody moves
-    it before a person has said so.
+    A node that dies is started anew; after five deaths within a minute it is left alone. :func:`trouble` tells which do
+    not run. An arm whose node has died begins in the latched fault ``stopped``: nobody moves it before a person has
+    said so. If this process dies, however suddenly, the nodes end as they do at :meth:`close`.
 
     Args:
         cell: what to start.
@@ -41,6 +96,10 @@ class CellProcesses:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._deaths: dict[str, list[float]] = {}
+        self._troubles: dict[str, str] = {}
+        self._logged: dict[str, int] = {}  # bytes in the log of each node before its process
+        self._ended: dict[str, subprocess.Popen[bytes]] = {}
+        write_json(folder / _RECORD, self._troubles)
         self._running = {name: self._start(name) for name in (*cell.arms, *cell.cameras, *cell.emergency_stops)}
         self._arms = set(cell.arms)
         self._watcher = threading.Thread(target=self._watch, name="cell-watch", daemon=True)
@@ -52,12 +111,19 @@ class CellProcesses:
         return dict(self._running)
 
     def said(self, name: str) -> str:
-        """The last line that a node has logged."""
+        """The last line that the process of a node has logged: its error, if it ended with one."""
         try:
-            lines = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+            with (self._folder / f"{name}.log").open("rb") as log:
+                log.seek(self._logged.get(name, 0))
+                lines = log.read().decode(errors="replace").strip().splitlines()
         except OSError:
             return ""
-        return lines[-1] if lines else ""
+        errors = [line for line in lines if line.startswith(f"{name}: error: ")]
+        return (errors or lines or [""])[-1].removeprefix(f"{name}: ").removeprefix("error: ")
+
+    def dead(self) -> list[str]:
+        """The nodes that do not run now."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
 
     def close(self) -> None:
         """End every node: arms hold, cameras are let go of. Once more is no error."""
@@ -81,25 +147,42 @@ class CellProcesses:
         self.close()
 
     def _start(self, name: str, latched: str = "") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name]
+        command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name, "--parent", str(os.getpid())]
         command += ["--fault-folder", str(self._folder / "faults")] + (["--latched", latched] if latched else [])
         with (self._folder / f"{name}.log").open("ab") as log:
+            self._logged[name] = log.tell()
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _watch(self) -> None:
-        while not self._closing.wait(0.2):
+        while not self._closing.wait(0.1):
+            now = time.monotonic()
             for name, process in list(self._running.items()):
                 code = process.poll()
+                deaths = self._deaths.setdefault(name, [])
                 if code is None:
-                    continue
-                now = time.monotonic()
-                recent = [at for at in self._deaths.get(name, []) if now - at < 60.0]
-                if len(recent) >= _GIVE_UP:
-                    continue
-                self._deaths[name] = [*recent, now]
-                _log.warning("%s: its node has ended with code %d (%s)", name, code, self.said(name))
-                if self._closing.wait(_RESTART_AFTER):
-                    return
-                why = f"its node had ended with code {code} and was started anew" if name in self._arms else ""
-                with self._lock:
-                    self._running[name] = self._start(name, why)
+                    if name in self._troubles and now - deaths[-1] > _RESTART_AFTER + _SETTLED:
+                        self._tell(name, "")
+                elif self._ended.get(name) is not process:
+                    self._ended[name] = process
+                    deaths[:] = [at for at in deaths if now - at < 60.0] + [now]
+                    self._tell(name, self._why(name, code, len(deaths)))
+                elif len(deaths) < _GIVE_UP and now - deaths[-1] > _RESTART_AFTER:
+                    why = f"its node had ended with code {code} and was started anew" if name in self._arms else ""
+                    with self._lock:
+                        self._running[name] = self._start(name, why)
+
+    def _why(self, name: str, code: int, deaths: int) -> str:
+        """What to tell of a node that has ended; nothing of one that is started anew and may well come up."""
+        said = self.said(name) or "it logged nothing"
+        if code != _REFUSED:
+            _log.warning("%s: its node has ended with code %d (%s)", name, code, said)
+        if deaths >= _GIVE_UP:
+            return f"its node has ended {deaths} times within a minute and is left alone, the last time saying: {said}"
+        return said if code == _REFUSED else ""
+
+    def _tell(self, name: str, said: str) -> None:
+        if said:
+            self._troubles[name] = said
+        elif self._troubles.pop(name, None) is None:
+            return
+        write_json(self._folder / _RECORD, self._troubles)

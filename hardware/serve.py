@@ -12,12 +12,18 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hardware.arm import Arm
-from hardware.cell import load_cell
+from hardware.cell import Cell, load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
+from hardware.processes import end_with
 from hardware.realtime import prioritise, undisturbed
 from robo_rl.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from hardware.ros import Intrinsics
+    from robo_rl.contracts import Camera
 
 _ARM, _STOP, _CAMERA = 5, 5, 3  # real-time priorities of all threads of a process; the control thread's is above
 
@@ -29,8 +35,11 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("device", help="name of an arm, a camera or an emergency stop in it")
     parser.add_argument("--fault-folder", type=Path, help="where the last seconds before a fault are written")
     parser.add_argument("--latched", default="", metavar="WHY", help="begin in the fault 'stopped', for this reason")
+    parser.add_argument("--parent", type=int, metavar="PID", help="process without which this one shall not go on")
     given = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format=f"{given.device}: %(message)s", stream=sys.stderr)
+    if given.parent is not None:
+        end_with(given.parent)
     try:
         serve(given.cell, given.device, given.fault_folder, given.latched)
     except UserError as error:
@@ -62,7 +71,9 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         prioritise(_CAMERA)
         camera = open_camera(cell, device)
         try:
-            serve_camera(camera, device, domain=ros.domain, interfaces=ros.interfaces)
+            serve_camera(
+                camera, device, domain=ros.domain, interfaces=ros.interfaces, intrinsics=lens_of(cell, device, camera)
+            )
         finally:
             camera.close()
     elif device in cell.emergency_stops:
@@ -73,6 +84,20 @@ def serve(cell_file: str, device: str, fault_folder: Path | None = None, latched
         )  # fmt: skip
     else:
         raise unknown_name("device", device, [*cell.arms, *cell.cameras, *cell.emergency_stops])
+
+
+def lens_of(cell: Cell, name: str, camera: Camera) -> Intrinsics | None:
+    """Lens of a camera for the pictures that it hands on: as calibrated, else as the device says; None if neither."""
+    from hardware.cameras.capture import ThreadedCamera
+    from hardware.ros import Intrinsics
+
+    lens = cell.intrinsics_of(name)
+    if lens is None and isinstance(camera, ThreadedCamera):
+        lens = camera.intrinsics
+    if lens is None:
+        return None
+    distortion = (*lens.distortion, *(0.0,) * (5 - len(lens.distortion)))
+    return Intrinsics(lens.fx, lens.fy, lens.cx, lens.cy, distortion)
 
 
 @contextlib.contextmanager

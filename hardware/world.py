@@ -65,7 +65,7 @@ class CellWorld:
         operator: who sets the scene up.
         due: when the control period of the last step was over, s of ``time.monotonic()``.
         overruns: steps that the caller came too late for, so far.
-        skews: s between the oldest and the newest value of the last reading, by camera.
+        skews: by how many s the picture of each camera is older than the state of the last reading; negative if newer.
     """
 
     def __init__(
@@ -333,8 +333,9 @@ class CellWorld:
             seen = self._tracker()
             for name in self._tracked:
                 values[f"tracked.{name}.pos"], values[f"tracked.{name}.rot"] = (_row(part) for part in seen[name])
-        for name, frame in self._frames().items():
-            self.skews[name] = state.stamp - frame.stamp
+        frames = self._frames()
+        self.skews = skews(state, frames)
+        for name, frame in frames.items():
             values[f"camera.{name}.rgb"] = torch.from_numpy(np.array(frame.rgb))[None]
         return Reading(values)
 
@@ -349,6 +350,11 @@ class CellWorld:
         if self._last is None:
             raise Faulted(f"{self.robot.name} could not be reset: {self.arm.status().reason or 'it is silent'}")
         return Reading({**self._last, "interrupted": torch.tensor([True])})
+
+
+def skews(state: RobotState, frames: Mapping[str, Frame]) -> dict[str, float]:
+    """By how many s each picture is older than ``state``; negative if it is newer."""
+    return {name: state.stamp - frame.stamp for name, frame in frames.items()}
 
 
 def _row(values: np.ndarray) -> torch.Tensor:

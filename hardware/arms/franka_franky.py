@@ -73,6 +73,7 @@ class FrankyDrive(FrankaDrive):
         except ImportError as error:
             raise MissingExtra("the franky drive", "franka") from error
         self._sdk = franky
+        require_reachable(self._address)  # the hand would try for half a minute
         if self._hand is not None:
             self._hand.open()
         try:

@@ -76,6 +76,7 @@ class PylibfrankaDrive(FrankaDrive):
         # This libfranka speaks to no Panda, and does not show the model that the arm sends of itself.
         check_ranges(self.spec, [link.joint_range for link in FR3.links], f"what pylibfranka drives at {self._address}")
         self._sdk = pylibfranka
+        require_reachable(self._address)  # the hand would try for half a minute
         if self._hand is not None:
             self._hand.open()
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hardware.cameras.capture import CaptureSettings, Ended, Format, Lost, Shot, ThreadedCamera
-from hardware.cameras.view import opencv
+from hardware.cameras.view import Intrinsics, opencv
 from robo_rl.errors import UserError
 
 DEVICES = Path("/dev")
@@ -28,6 +30,62 @@ def connected() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class WebcamSettings:
+    """How a webcam, or a stream from the network, takes its pictures."""
+
+    address: int | str
+    """Index (0), path (``/dev/video0``, better ``/dev/v4l/by-id/...``, which survives a restart) or URL (``rtsp://...``,
+    ``http://...`` of an MJPEG stream)."""
+    width: int | None = None
+    """Of its pictures, pixels; None for its own."""
+    height: int | None = None
+    """Of its pictures, pixels; None for its own."""
+    fps: float | None = None
+    """Pictures per second; None for its own."""
+    exposure: float | None = None
+    """Exposure in the device's own unit (of V4L2: 100 us); None for automatic."""
+    timeout: float = 5.0
+    """Seconds that a stream from the network may take to open, or to give its next picture."""
+    lens: Intrinsics | None = None
+    """Of the pictures that it takes, as calibrated; None if it is not known."""
+    fovy: float | None = None
+    """Vertical field of view that is wanted, degrees; needs the lens. None for all that there is."""
+
+    def __post_init__(self) -> None:
+        _check(self, ("width", "height", "fps", "timeout", "exposure"))
+
+
+@dataclass(frozen=True)
+class VideoFileSettings:
+    """Which video file is played, or numbered pictures (``folder/%04d.png``)."""
+
+    path: str
+    """Of the file."""
+    loop: bool = False
+    """Whether it begins again at its end."""
+    fps: float | None = None
+    """Pictures per second; None for the file's own."""
+    lens: Intrinsics | None = None
+    """Of its pictures; None if it is not known."""
+    fovy: float | None = None
+    """Vertical field of view that is wanted, degrees; needs the lens. None for all that there is."""
+
+    def __post_init__(self) -> None:
+        _check(self, ("fps",))
+
+
+def _check(settings: WebcamSettings | VideoFileSettings, positive: tuple[str, ...]) -> None:
+    for name in positive:
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UserError(f"{name} is {value}; it must be above 0, or left out")
+    if settings.fovy is not None and not 1.0 <= settings.fovy <= 175.0:
+        raise UserError(f"fovy is {settings.fovy}; give 1 to 175 degrees")
+    if settings.fovy is not None and settings.lens is None:
+        raise UserError(f"fovy is {settings.fovy}, which needs the lens; calibrate it, or leave fovy out")
+
+
 class WebcamSource:
     """A webcam, or a stream from the network.
 
@@ -39,6 +97,7 @@ class WebcamSource:
         fps: pictures per second; None for its own.
         exposure: in the device's own unit; None for automatic.
         timeout: seconds that a stream from the network may take to open, or to give its next picture.
+        lens: of its pictures, if it is calibrated.
     """
 
     def __init__(
@@ -49,10 +108,12 @@ class WebcamSource:
         fps: float | None = None,
         exposure: float | None = None,
         timeout: float = 5.0,
+        lens: Intrinsics | None = None,
     ) -> None:
         self._address = int(address) if isinstance(address, str) and address.isdigit() else address
         self.what = f"webcam {self._address}" if isinstance(self._address, int) else self._address
         self._size, self._fps, self._exposure, self._timeout = (width, height), fps, exposure, timeout
+        self._lens = lens
         self._is_url = isinstance(self._address, str) and "://" in self._address
         self._reader: Any = None
 
@@ -92,7 +153,7 @@ class WebcamSource:
         for wanted, got, side in zip(self._size, (width, height), ("width", "height"), strict=True):
             if not self._is_url and wanted is not None and wanted != got:
                 raise UserError(f"{self.what} gives {width}x{height}, not {side} {wanted}; ask for what it has")
-        return Format(width, height)
+        return Format(width, height, _fitting(self._lens, width, height, self.what))
 
     def grab(self, timeout: float) -> Shot:
         """Wait for the next picture, for as long as the driver waits: 10 s for a webcam."""
@@ -115,10 +176,13 @@ class VideoFileSource:
         path: of the file.
         loop: whether it begins again at its end.
         fps: pictures per second; None for the file's own.
+        lens: of its pictures, if it is known.
     """
 
-    def __init__(self, path: Path | str, loop: bool = False, fps: float | None = None) -> None:
-        self._path, self._loop, self._fps = Path(path), loop, fps
+    def __init__(
+        self, path: Path | str, loop: bool = False, fps: float | None = None, lens: Intrinsics | None = None
+    ) -> None:
+        self._path, self._loop, self._fps, self._lens = Path(path), loop, fps, lens
         self.what = f"video {self._path}"
         self._reader: Any = None
 
@@ -136,8 +200,8 @@ class VideoFileSource:
             raise UserError(f"{self._path} is no video that OpenCV can read; convert it to MP4 (H.264 or MPEG-4)")
         rate = self._fps or self._reader.get(cv2.CAP_PROP_FPS) or 30.0
         self._period, self._next, self._number = 1.0 / rate, time.monotonic(), 0
-        width, height = (self._reader.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        return Format(int(width), int(height))
+        width, height = (int(self._reader.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return Format(width, height, _fitting(self._lens, width, height, self.what))
 
     def grab(self, timeout: float) -> Shot | None:
         """Wait until the next picture is due."""
@@ -171,18 +235,36 @@ class VideoFileSource:
 
 
 def webcam(
-    name: str, address: int | str, width: int | None = None, height: int | None = None, *, fps: float | None = None
+    name: str, settings: WebcamSettings | int | str, width: int | None = None, height: int | None = None
 ) -> ThreadedCamera:
-    """Open a webcam or a network stream whose pictures are fitted to ``width`` and ``height``."""
-    settings = CaptureSettings(silence=2.0, frozen_after=3.0)
-    return ThreadedCamera(name, WebcamSource(address, fps=fps), width, height, settings=settings)
+    """Open a webcam or a network stream, by settings or address alone; pictures fitted to ``width`` and ``height``."""
+    s = settings if isinstance(settings, WebcamSettings) else WebcamSettings(settings)
+    source = WebcamSource(s.address, s.width, s.height, s.fps, s.exposure, s.timeout, s.lens)
+    capture = CaptureSettings(silence=2.0, frozen_after=3.0)
+    return ThreadedCamera(name, source, width, height, fovy=s.fovy, settings=capture)
 
 
 def video_file(
-    name: str, path: Path | str, width: int | None = None, height: int | None = None, *, loop: bool = False
+    name: str,
+    path: VideoFileSettings | Path | str,
+    width: int | None = None,
+    height: int | None = None,
+    *,
+    loop: bool = False,
 ) -> ThreadedCamera:
-    """Open a video file whose pictures are fitted to ``width`` and ``height``."""
-    return ThreadedCamera(name, VideoFileSource(path, loop), width, height)
+    """Open a video file, by its settings or its path; pictures fitted to ``width`` and ``height``."""
+    s = path if isinstance(path, VideoFileSettings) else VideoFileSettings(str(path), loop)
+    return ThreadedCamera(name, VideoFileSource(s.path, s.loop, s.fps, s.lens), width, height, fovy=s.fovy)
+
+
+def _fitting(lens: Intrinsics | None, width: int, height: int, what: str) -> Intrinsics | None:
+    """Return ``lens`` if it is of pictures of this size."""
+    if lens is not None and (lens.width, lens.height) != (width, height):
+        raise UserError(
+            f"lens is of {lens.width}x{lens.height} pictures and {what} gives {width}x{height}; calibrate it at that "
+            "size, or set width and height"
+        )
+    return lens
 
 
 def _to_rgb(bgr: np.ndarray) -> np.ndarray:

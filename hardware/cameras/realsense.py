@@ -82,6 +82,26 @@ class RealSenseSettings:
     laser: bool | None = None
     """Whether the depth sensor projects its pattern; None leaves it."""
 
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "fps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class RealSenseEntry(RealSenseSettings):
+    """What a cell file says of a RealSense: which one, and how it takes its pictures."""
+
+    serial: str = ""
+    """Of the camera; empty if only one is connected."""
+    fovy: float | None = None
+    """Vertical field of view that is wanted, degrees; None for all that there is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fovy is not None and not 1.0 <= self.fovy <= 175.0:
+            raise UserError(f"fovy is {self.fovy}; give 1 to 175 degrees")
+
 
 class RealSenseSource:
     """One RealSense.

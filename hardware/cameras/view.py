@@ -49,6 +49,15 @@ class Intrinsics:
     cy: float
     distortion: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        numbers = (self.width, self.height, self.fx, self.fy)
+        if not (
+            all(math.isfinite(each) for each in (*numbers, self.cx, self.cy, *self.distortion)) and min(numbers) > 0
+        ):
+            raise UserError(f"a lens of width, height, fx, fy {numbers} cannot be; give finite ones, above 0")
+        if len(self.distortion) not in (0, 4, 5):
+            raise UserError(f"distortion is {self.distortion}; give k1, k2, p1, p2 and k3, or leave it out")
+
     @property
     def fovy(self) -> float:
         """Vertical field of view, degrees."""

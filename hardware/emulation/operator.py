@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hardware.emulation.client import CellClient
+from hardware.inputs.stop_key import CELL_STOP, KEY_PRESSED
 from robo_rl.contracts.plant import Placement
 
 if TYPE_CHECKING:
     from robo_rl.contracts import Pose, Start
+
+
+BY_PERSON = (KEY_PRESSED, CELL_STOP)
+"""Reasons of the fault ``stopped`` that a person at a terminal is behind."""
 
 
 class SimulatedOperator:
@@ -36,8 +41,8 @@ class SimulatedOperator:
             self._cell.place({name: _row(pose) for name, pose in start.objects.items()})
 
     def acknowledge(self, fault: str, reason: str) -> bool:
-        """Always: nobody is near a simulated arm."""
-        return True
+        """Unless a person has stopped it, who says when to go on: nobody is near a simulated arm."""
+        return reason not in BY_PERSON
 
     def truth(self) -> dict[str, Placement]:
         """Return what a measurement of success may know: true poses, by object, and the tool's as ``tcp``.

@@ -7,20 +7,26 @@ recorded once, and from there on everything is the SDK's: discovery, streams, sy
 from __future__ import annotations
 
 import gc
+import tempfile
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hardware.cameras.realsense import Bus, sdk
+from hardware.cameras.capture import ThreadedCamera
+from hardware.cameras.realsense import Bus, RealSenseSettings, realsense_camera, sdk
 from hardware.emulation.camera import Picture, moving_square
 from robo_rl.errors import UserError
 
 DEPTH_UNIT = 0.001
 """Metres per count of the recorded depths."""
+_LONGEST_DELAY = 0.3
 BASELINE = 0.015
 """Distance between the colour and the depth sensor, m, as of a D435."""
 
@@ -122,6 +128,67 @@ def _stream(rs: Any, kind: Any, pixel: Any, size_of: int, focal: float, size: tu
     return stream
 
 
+@dataclass
+class Trouble:
+    """What goes wrong with the pictures of one camera; may be set at any time, from any thread.
+
+    Attributes:
+        drop: share of the pictures that are lost.
+        delay: s by which each comes late; up to a third of a second, as the SDK has so many buffers only.
+        garbage: share of the pictures that are damaged in the SDK's own buffers, before anything is made of them.
+    """
+
+    drop: float = 0.0
+    delay: float = 0.0
+    garbage: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("drop", 1.0), ("garbage", 1.0), ("delay", _LONGEST_DELAY)):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be from 0 to {most:g}")
+
+
+class _TroubledPipeline:
+    """An ``rs.pipeline`` whose pictures come as :class:`Trouble` says."""
+
+    def __init__(self, pipeline: Any, trouble: Trouble) -> None:
+        self._pipeline, self._trouble = pipeline, trouble
+        self._rng = np.random.default_rng(0)
+        self._late: deque[tuple[float, Any]] = deque()
+
+    def try_wait_for_frames(self, timeout_ms: int) -> tuple[bool, Any]:
+        """Wait for the next pictures, as the SDK's method does."""
+        trouble, deadline = self._trouble, time.monotonic() + 1e-3 * timeout_ms
+        while True:
+            if self._late and self._late[0][0] <= time.monotonic():
+                return True, self._late.popleft()[1]
+            ends = min([deadline, *(due for due, _ in list(self._late)[:1])])
+            left = max(1, round(1e3 * (ends - time.monotonic())))
+            came, frames = self._pipeline.try_wait_for_frames(left)
+            if not came and time.monotonic() >= deadline:
+                return False, frames
+            if not came or self._rng.random() < trouble.drop:
+                continue
+            if self._rng.random() < trouble.garbage:
+                self._damage(frames)
+            if not self._late and not trouble.delay:
+                return True, frames
+            frames.keep()
+            self._late.append((time.monotonic() + trouble.delay, frames))
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._late.clear()
+        self._pipeline.stop()
+
+    def _damage(self, frames: Any) -> None:
+        for frame in frames:
+            pixels = np.asarray(frame.get_data())
+            pixels.setflags(write=True)
+            raw = pixels.view(np.uint8)
+            raw[...] = self._rng.integers(0, 256, raw.shape, np.uint8)
+
+
 class EmulatedBus(Bus):
     """A USB bus with recorded cameras on it, which can be unplugged; give it to a RealSense in place of the real one.
 
@@ -133,6 +200,9 @@ class EmulatedBus(Bus):
 
     Args:
         recordings: files by serial number, see :func:`record`; played again and again, in real time.
+
+    Attributes:
+        troubles: of the pictures of each camera, by serial number.
     """
 
     def __init__(self, recordings: Mapping[str, Path]) -> None:
@@ -144,6 +214,7 @@ class EmulatedBus(Bus):
         self._plugged: dict[str, Any] = {}  # the context forgets a device that nobody holds
         self._playing: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self.troubles = {serial: Trouble() for serial in self._files}
         for serial in self._files:
             self.plug(serial)
 
@@ -161,7 +232,7 @@ class EmulatedBus(Bus):
             pipeline = sdk().pipeline(self.context)
             profile = pipeline.start(config)
             self._playing[serial] = profile.get_device().as_playback()
-        return pipeline, profile
+        return _TroubledPipeline(pipeline, self.troubles[serial]), profile
 
     def stop(self, serial: str, pipeline: Any) -> None:
         """Stop playing it, while nobody pauses it: the SDK does not stand both at once."""
@@ -190,3 +261,62 @@ class EmulatedBus(Bus):
         with self._lock:
             if serial not in self._plugged:
                 self._plugged[serial] = self.context.load_device(self._files[serial])
+
+
+@dataclass(frozen=True)
+class EmulatedRealSenseSettings:
+    """What a cell file says of a recorded camera."""
+
+    recording: str = ""
+    """``.db3`` file of the camera ``serial``, 320 x 240 at ``fps``; a moving square if empty."""
+    serial: str = "SIM0001"
+    """Of the camera."""
+    fovy: float | None = None
+    """Vertical field of view that is wanted, degrees; None for all that there is."""
+    fps: int = 30
+    """Pictures per second."""
+    drop: float = 0.0
+    """Share of the pictures that are lost."""
+    delay: float = 0.0
+    """s by which each comes late."""
+    garbage: float = 0.0
+    """Share of the pictures that are damaged."""
+
+    def __post_init__(self) -> None:
+        self.trouble()
+
+    def trouble(self) -> Trouble:
+        """What is wrong with its pictures.
+
+        Raises:
+            UserError: if a share is none.
+        """
+        return Trouble(self.drop, self.delay, self.garbage)
+
+
+def emulated_realsense(
+    name: str, settings: EmulatedRealSenseSettings, width: int | None = None, height: int | None = None
+) -> ThreadedCamera:
+    """Open a recorded camera through the SDK's own pipeline; what a cell file calls ``emulated_realsense``.
+
+    Args:
+        name: of the camera.
+        settings: of it.
+        width: of the pictures that it gives.
+        height: of them.
+
+    Raises:
+        UserError: if the recording cannot be played.
+    """
+    serial, recording, folder = settings.serial, settings.recording, None
+    size = RealSenseSettings(320, 240, settings.fps)
+    if not recording:
+        folder = tempfile.TemporaryDirectory(prefix="realsense.")
+        recording = f"{folder.name}/{serial}.db3"
+        record(Path(recording), serial, width=size.width, height=size.height, fps=settings.fps, frames=2 * settings.fps)
+    bus = EmulatedBus({serial: Path(recording)})
+    bus.troubles[serial] = settings.trouble()
+    camera = realsense_camera(name, serial, width, height, fovy=settings.fovy, settings=size, bus=bus)
+    if folder is not None:
+        weakref.finalize(camera, folder.cleanup)
+    return camera

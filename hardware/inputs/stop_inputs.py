@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import queue
 import select
 import struct
 import sys
@@ -79,6 +80,9 @@ class KeyInput:
     Args:
         keys: that stop, one character each; by default the space bar and Escape.
         stream: the terminal's file descriptor; standard input by default.
+
+    Attributes:
+        typed: the other keys, in their order, for who else reads this terminal.
     """
 
     def __init__(self, keys: str = " \x1b", stream: int | None = None) -> None:
@@ -86,6 +90,7 @@ class KeyInput:
         self._keys = frozenset(keys.encode())
         self._stream = stream
         self._before: list[Any] | None = None
+        self.typed: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def open(self) -> None:
         """Let the terminal hand over single keys instead of lines."""
@@ -110,6 +115,9 @@ class KeyInput:
             raise InputLost(f"the terminal is gone ({error.strerror})") from error
         if not read:
             raise InputLost("the terminal hung up")
+        for key in read:
+            if key not in self._keys:
+                self.typed.put(chr(key))
         return bool(self._keys & set(read))
 
     def close(self) -> None:

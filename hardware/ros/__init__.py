@@ -3,7 +3,7 @@
 from hardware.ros.arm_node import ArmNode, serve_arm
 from hardware.ros.camera_client import RosCamera
 from hardware.ros.camera_node import CameraNode, serve_camera
-from hardware.ros.emergency_stop_node import reset_emergency_stop, serve_emergency_stop
+from hardware.ros.emergency_stop_node import longest_silence, reset_emergency_stop, serve_emergency_stop
 from hardware.ros.images import Intrinsics
 from hardware.ros.robot_client import RosRobot
 from hardware.ros.session import Session
@@ -15,6 +15,7 @@ __all__ = [
     "RosCamera",
     "RosRobot",
     "Session",
+    "longest_silence",
     "reset_emergency_stop",
     "serve_arm",
     "serve_camera",

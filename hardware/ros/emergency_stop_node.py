@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from hardware.inputs.emergency_stop import EmergencyStop
@@ -123,6 +124,22 @@ class StopWatch:
         for name, due in self._due.items():
             if time.monotonic() > due:
                 self._robot.stop(f"the emergency stop {name} is silent; look at its log")
+
+
+def longest_silence(name: str, session: Session, seconds: float) -> float:
+    """Listen to an emergency stop for ``seconds``; return the longest time without a sign of life, s."""
+    from std_msgs.msg import Empty
+
+    began = time.monotonic()
+    heard: list[float] = [began]
+    listening = session.node.create_subscription(
+        Empty, f"{name}/alive", lambda _: heard.append(time.monotonic()), qos.state_in()
+    )
+    time.sleep(seconds)
+    session.node.destroy_subscription(listening)
+    times = [*heard, time.monotonic()]
+    # The way there has to be found first, which is no silence.
+    return max(b - a for a, b in pairwise(times[1:] if len(heard) > 1 else times))
 
 
 def reset_emergency_stop(name: str, session: Session) -> None:

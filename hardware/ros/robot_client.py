@@ -46,6 +46,10 @@ class RosRobot:
         spec: the arm.
         session: whose node it lives on.
         names: of the joints and the gripper, as for the node.
+
+    Attributes:
+        arrived: states that have come whole so far.
+        published: states that the node has published since the first one came, those that were lost on their way too.
     """
 
     def __init__(self, name: str, spec: RobotSpec, session: Session, *, names: Sequence[str] = ()) -> None:
@@ -66,6 +70,7 @@ class RosRobot:
         self._arrivals = ArrivalClock()
         self._publisher: bytes | None = None
         self._state: RobotState | None = None
+        self.arrived = self.published = self._number = 0
         self._status: NodeStatus | None = None
         self._status_received = 0.0
         self._applied: Applied | None = None
@@ -252,6 +257,9 @@ class RosRobot:
             publisher = bytes(info["publisher_gid"]["data"])
             if publisher != self._publisher:  # a node that was started anew has a clock of its own
                 self._publisher, self._arrivals = publisher, ArrivalClock()
+                self._number = int(info["publication_sequence_number"]) - 1
+            self.published += int(info["publication_sequence_number"]) - self._number
+            self._number = int(info["publication_sequence_number"])
         stamp = messages.stamp_of(message.header)
         parts = self._parts.setdefault(stamp, {})
         parts[key] = message
@@ -263,6 +271,7 @@ class RosRobot:
             try:
                 self._state = messages.state_of(StateMessages(**parts), self._names, arrival)
                 self._malformed = ""
+                self.arrived += 1
             except InvalidAction as error:
                 self._malformed = f"a malformed one came: {error}"
         while len(self._parts) > 8:

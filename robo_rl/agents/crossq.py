@@ -81,7 +81,7 @@ class CrossQCritic(EnsembleMLP):
         super().__init__(members, inputs, hidden, outputs, norm="none", generator=generator)
         self.renorms = nn.ModuleList(BatchRenorm(members, width) for width in (inputs, *hidden))
 
-    def forward(self, x: Tensor, members: Tensor | None = None, *, noise: torch.Generator | None = None) -> Tensor:
+    def compute(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """Return outputs (E, B, outputs) of inputs (B, inputs), by the running statistics; see the base class."""
         outputs = self._compute(x, learn=False)
         return outputs if members is None else outputs[members]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm as normalize
 
 from robo_rl.agents.ensemble_kernel import MemberwiseMLP
+from robo_rl.agents.ensemble_kernel import regress as memberwise
+from robo_rl.agents.ensemble_stack import Stack, backward, forward
+
+if TYPE_CHECKING:
+    from robo_rl.agents.heads import Head
 
 Norm = Literal["layer", "weight", "none"]
 """How hidden layers are normalised."""
@@ -34,8 +38,9 @@ def start(network: nn.Module, generator: torch.Generator) -> None:
 class EnsembleMLP(nn.Module):
     """E independent multi-layer perceptrons (ReLU) with stacked parameters ``[E, ...]``.
 
-    All members see the same input. On a CPU they are computed one after the other, so that a member's activations stay
-    in the second-level cache; elsewhere as batched matrix products. Both ways give the same numbers (to rounding).
+    All members see the same input. In float32 on a CPU they are computed one after the other, so that a member's
+    activations stay in the second-level cache; otherwise as batched matrix products. Both ways give the same numbers
+    (to rounding).
 
     Args:
         members: E.
@@ -89,10 +94,66 @@ class EnsembleMLP(nn.Module):
             members: (M,) indices; only these are computed, and E above becomes M. None means all.
             noise: draws which units are left out, for each member and row anew; without it none are.
         """
-        masks = self._masks(x, self.members if members is None else len(members), noise)
-        if x.device.type == "cpu":
-            return self.one_by_one(x, members, masks)
-        return self.batched(x, members, masks)
+        masks = self.draw_masks(len(x), noise, self.members if members is None else len(members))
+        return self.compute(x, members, masks)
+
+    def compute(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
+        """:meth:`forward` with hidden units scaled by ``masks``, each (E, B, width)."""
+        return self.one_by_one(x, members, masks) if self._memberwise(x) else self.batched(x, members, masks)
+
+    def regress(self, x: Tensor, target: Tensor, head: Head, masks: Sequence[Tensor] | None = None) -> Tensor:
+        """Give all parameters the gradient of ``sum_e mean_b head.loss``, and return the outputs (E, B, outputs).
+
+        Without autograd, unless weights are normalised. Where x was computed from something, its gradient goes there.
+
+        Args:
+            x: (B, inputs).
+            target: (B,), of all members.
+            head: says what the outputs are.
+            masks: scale the hidden units, each (E, B, width).
+        """
+        parameters = list(self.parameters())
+        if self.gains:
+            outputs = self.compute(x, None, masks)
+            for parameter in parameters:
+                parameter.grad = None
+            head.loss(outputs, target).mean(dim=1).sum().backward()
+            return outputs.detach()
+        with torch.no_grad():
+            outputs, x_gradient = self._regress(x.detach(), target, head, masks, follows=x.requires_grad)
+        if x_gradient is not None:
+            x.backward(x_gradient)
+        return outputs
+
+    def _regress(
+        self, x: Tensor, target: Tensor, head: Head, masks: Sequence[Tensor] | None, *, follows: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        parameters = list(self.parameters())
+        if not self._memberwise(x):
+            outputs, gradients, x_gradient = self.gradients(x, target, head, masks, follows=follows)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if parameter.grad is None or gradient.dtype == parameter.dtype:
+                    parameter.grad = gradient.to(parameter.dtype)
+                else:
+                    parameter.grad.copy_(gradient)
+            return outputs, x_gradient
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter)
+        return memberwise(
+            x, lambda outputs: head.gradient(outputs, target).div_(len(x)), masks, self.precision, bool(self.scales),
+            [parameter.detach() for parameter in parameters],
+            [parameter.grad for parameter in parameters if parameter.grad is not None], follows=follows,
+        )  # fmt: skip
+
+    def gradients(
+        self, x: Tensor, target: Tensor, head: Head, masks: Sequence[Tensor] | None, *, follows: bool
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Return outputs, the gradients that :meth:`regress` sets, and that of x: plain operations on whole stacks."""
+        stack = self._stack()
+        outputs, layers = forward(x, stack, masks, self.precision)
+        found, x_gradient = backward(head.gradient(outputs, target) / len(x), stack, layers, masks, follows=follows)
+        return outputs, found.all(), x_gradient
 
     def one_by_one(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """:meth:`forward`, member after member; ``masks`` scale the hidden units, each (E, B, width)."""
@@ -105,25 +166,15 @@ class EnsembleMLP(nn.Module):
 
     def batched(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """:meth:`forward`, all members at once; ``masks`` scale the hidden units, each (E, B, width)."""
+        return forward(x, self._stack(members), masks, self.precision)[0]
 
-        def pick(parameter: Tensor) -> Tensor:
-            return parameter if members is None else parameter[members]
+    def _memberwise(self, x: Tensor) -> bool:
+        """Whether members are computed one after the other."""
+        return x.device.type == "cpu" and self.precision != torch.bfloat16 and not torch.compiler.is_compiling()
 
-        x = x.expand(self.members if members is None else len(members), *x.shape)
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self._weights(), self.biases, strict=True)):
-            if i < last and self.precision != torch.float32:
-                x = torch.bmm(x.to(self.precision), pick(weight).to(self.precision)).float() + pick(bias).unsqueeze(1)
-            else:
-                x = torch.baddbmm(pick(bias).unsqueeze(1), x, pick(weight))
-            if i < last:
-                if masks is not None:
-                    x = x * masks[i]
-                if self.scales:
-                    scale, shift = pick(self.scales[i]).unsqueeze(1), pick(self.shifts[i]).unsqueeze(1)
-                    x = torch.addcmul(shift, normalize(x, x.shape[-1:]), scale)
-                x = x.relu_()
-        return x
+    def _stack(self, members: Tensor | None = None) -> Stack:
+        parts = (self._weights(), list(self.biases), list(self.scales), list(self.shifts))
+        return Stack(*parts) if members is None else Stack(*([each[members] for each in part] for part in parts))
 
     def _weights(self) -> Sequence[Tensor]:
         """The weights that are multiplied with, each (E, inputs, outputs)."""
@@ -131,12 +182,14 @@ class EnsembleMLP(nn.Module):
             return list(self.weights)
         return [weight * (gain / _length(weight)) for weight, gain in zip(self.weights, self.gains, strict=True)]
 
-    def _masks(self, x: Tensor, members: int, noise: torch.Generator | None) -> list[Tensor] | None:
+    def draw_masks(self, rows: int, noise: torch.Generator | None, members: int) -> list[Tensor] | None:
+        """Return what scales the hidden units of ``members`` members, each (members, rows, width); None: nothing."""
         if noise is None or not self.dropout:
             return None
         kept = 1.0 - self.dropout
-        shapes = [(members, len(x), width) for width in self.hidden]
-        return [torch.empty(s, device=x.device).bernoulli_(kept, generator=noise).div_(kept) for s in shapes]
+        shapes = [(members, rows, width) for width in self.hidden]
+        where = self.biases[0].device
+        return [torch.empty(s, device=where).bernoulli_(kept, generator=noise).div_(kept) for s in shapes]
 
 
 def _length(weight: Tensor) -> Tensor:

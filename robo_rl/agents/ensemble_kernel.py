@@ -6,7 +6,7 @@ Written out, each gradient goes straight to its place, and a member's activation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -91,8 +91,46 @@ class MemberwiseMLP(torch.autograd.Function):
         return x_gradient, None, None, None, None, *(found if learns else [None] * ctx.count)
 
 
-def _layers(parameters: list[Tensor] | tuple[Tensor, ...], e: int, normed: bool) -> Layers:
-    """The parameters of member ``e``, layer by layer."""
+def regress(
+    x: Tensor,
+    gradient: Callable[[Tensor], Tensor],
+    masks: Sequence[Tensor] | None,
+    precision: torch.dtype,
+    normed: bool,
+    parameters: Sequence[Tensor],
+    found: Sequence[Tensor],
+    *,
+    follows: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Forward and backward pass of one member, then of the next: what it computes is in the cache on the way back.
+
+    Args:
+        x: (B, I) float32.
+        gradient: that of a member's outputs (B, O).
+        masks: as in :class:`MemberwiseMLP`.
+        precision: likewise.
+        normed: likewise.
+        parameters: likewise.
+        found: that the gradients of ``parameters`` are written to.
+        follows: whether that of x is wanted too.
+
+    Returns:
+        Outputs (E, B, O), and the gradient of x (B, I).
+    """
+    outputs, x_gradient = [], torch.zeros_like(x) if follows else None
+    own, to = ([tensor.unbind() for tensor in tensors] for tensors in (parameters, found))
+    for e in range(len(parameters[0])):
+        layers, mine = _layers(own, e, normed), None if masks is None else [mask[e] for mask in masks]
+        output, held = _forward(x, layers, mine, precision)
+        outputs.append(output)
+        down = _backward(x, gradient(output), layers, held, mine, _layers(to, e, normed), precision, follows)
+        if x_gradient is not None:
+            x_gradient += down
+    return torch.stack(outputs), x_gradient
+
+
+def _layers(parameters: Sequence[Any], e: int, normed: bool) -> Layers:
+    """The parameters of member ``e``, layer by layer, of stacks or of what they are unbound to."""
     count = (len(parameters) + 2) // 4 if normed else len(parameters) // 2
     weights, biases = parameters[:count], parameters[count : 2 * count]
     scales, shifts = parameters[2 * count : 3 * count - 1], parameters[3 * count - 1 :]

@@ -22,6 +22,10 @@ class Head(Protocol):
         """Return the loss (E, B) of each member against the same target values (B,)."""
         ...
 
+    def gradient(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the derivative (E, B, ``outputs``) of each entry of :meth:`loss` by its outputs."""
+        ...
+
     def initial_bias(self) -> Tensor | None:
         """Return the bias (outputs,) of the last layer to start with; None leaves it as it is."""
         ...
@@ -39,6 +43,10 @@ class ScalarHead(nn.Module):
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the squared error (E, B)."""
         return (outputs.squeeze(-1) - target).square()
+
+    def gradient(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return twice the error (E, B, 1)."""
+        return (outputs - target.unsqueeze(-1)).mul_(2.0)
 
     def initial_bias(self) -> Tensor | None:
         """Leave the bias as it is."""
@@ -84,6 +92,10 @@ class HLGaussHead(nn.Module):
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy (E, B)."""
         return -(self.project(target) * outputs.log_softmax(-1)).sum(-1)
+
+    def gradient(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return how much too likely each bin is, (E, B, bins)."""
+        return outputs.softmax(-1) - self.project(target)
 
     def initial_bias(self) -> Tensor:
         """Return logits whose value is near 0 (in a sparse task almost every return is), 1 % of them spread evenly."""

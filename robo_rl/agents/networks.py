@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import gymnasium
@@ -83,9 +84,14 @@ class Policy(nn.Module):
         parts = (self.layers, self.output, *([] if self.experts is None else [self.experts]))
         return [parameter for part in parts for parameter in part.parameters()]
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation (B, A) of ``u`` for features (B, encoder.width)."""
-        x = self._hidden(features)
+    def forward(self, features: Tensor, precision: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation (B, A) of ``u`` for features (B, encoder.width).
+
+        Args:
+            features: to act on.
+            precision: of the hidden layers' matrix products; None: the policy's own.
+        """
+        x = self._hidden(features, self.precision if precision is None else precision)
         if self.experts is not None:
             x = self.experts(x).relu_()
         mean, log_std = self.output(x).chunk(2, dim=-1)
@@ -93,12 +99,15 @@ class Policy(nn.Module):
 
     def routing_loss(self, features: Tensor) -> Tensor:
         """Return the loss of sending features (B, encoder.width) to experts, without dimensions; 0 without experts."""
-        return features.new_zeros(()) if self.experts is None else self.experts.routing_loss(self._hidden(features))
+        if self.experts is None:
+            return features.new_zeros(())
+        return self.experts.routing_loss(self._hidden(features, self.precision))
 
-    def _hidden(self, features: Tensor) -> Tensor:
+    def _hidden(self, features: Tensor, precision: torch.dtype) -> Tensor:
         x = features
-        lowered = self.precision != torch.float32 and not torch.is_inference_mode_enabled()
-        with torch.autocast(x.device.type, self.precision, enabled=lowered):
+        # Entering a context costs as much as a layer of one row; most policies need none.
+        lowered = precision != torch.float32
+        with torch.autocast(x.device.type, precision) if lowered else nullcontext():
             for i, layer in enumerate(self.layers):
                 x = layer(x)
                 if self.norms:
@@ -106,14 +115,17 @@ class Policy(nn.Module):
                 x = x.relu_()
         return x.to(torch.float32)
 
-    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw actions by the reparameterisation trick.
+
+        Args:
+            features: (B, encoder.width).
+            noise: (B, A), standard normal.
 
         Returns:
             Actions (B, A), their log-density (B,), and the standard deviations (B, A) of ``u``.
         """
         mean, log_std = self(features)
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         std = log_std.exp()
         u = mean + std * noise
         return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_std), std
@@ -129,7 +141,7 @@ class Policy(nn.Module):
         where = next(iter(obs.values())).device
         with torch.inference_mode():
             features = self.encoder(obs).to(self.output.weight.device)
-            mean, log_std = self(features)
+            mean, log_std = self(features, torch.float32)
             if generator is not None:
                 std = log_std.exp() if least_std is None else log_std.exp().maximum(least_std)
                 mean = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)

@@ -8,16 +8,17 @@ Options are pieces of their own: docs/learner_options.md lists them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from robo_rl.agents.augmentation import Augmentation
 from robo_rl.agents.auxiliary import AuxiliaryLearner, Features
+from robo_rl.agents.compilation import Compiler
+from robo_rl.agents.critic_step import Ahead, CriticStep
 from robo_rl.agents.crossq import CrossQCritic
 from robo_rl.agents.dormancy import dormant_ratio, exploration_floor
 from robo_rl.agents.encoders import Encoder, PixelEncoder, make_encoder
@@ -100,17 +101,20 @@ class SAC:
         own = {id(parameter) for parameter in self.encoder.parameters()}
         encoding = [p for p in encoder.parameters() if p.requires_grad]  # none of vectors; the critics' loss moves them
         self._actor_parameters = [p for p in self.policy.parameters() if id(p) not in own]
-        self._critic_parameters = list(self.critic.parameters())
-        self._target_parameters = [] if self.target_critic is None else list(self.target_critic.parameters())
         kind, beta1 = config.optimiser, config.adam_beta1
         self.critic_optimiser = make_optimiser(
-            kind, [*self._critic_parameters, *encoding], config.critic_lr, adam_beta1=beta1
+            kind, [*self.critic.parameters(), *encoding], config.critic_lr, adam_beta1=beta1
         )
         self.actor_optimiser = make_optimiser(kind, self._actor_parameters, config.actor_lr, adam_beta1=beta1)
         self.temperature_optimiser = make_optimiser(
             kind, [self.log_temperature], config.temperature_lr, adam_beta1=beta1
         )
-        self._move_average = get_ema_multi_avg_fn(1.0 - config.tau)
+        compiler = Compiler(self.device, wanted=config.compile)
+        self.critic_step = CriticStep(
+            self.critic, self.target_critic, self.head, self.critic_optimiser, self.log_temperature, config, compiler
+        )
+        self._sample = compiler.of(self.policy.sample, otherwise=self.policy.sample)
+        self._policy_loss = compiler.of(self._loss_of_policy, otherwise=self._loss_of_policy)
 
         # Acting and learning draw from streams of their own: an evaluation between updates changes nothing.
         self.acting = torch.Generator(self.device).manual_seed(seed + 1)
@@ -184,8 +188,8 @@ class SAC:
         """
         if utd < 1 or len(batch.reward) % utd:
             raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
-        for part in self._encoded(batch, utd):
-            outputs, target = self._update_critic(part)
+        for part, ahead in self._encoded(batch, utd):
+            outputs, target = self.critic_step(part, ahead, self.learning)
         metrics = self._critic_metrics(outputs, target)
         for _ in range(self.config.actor_updates):
             actor_metrics = self._update_actor(part)
@@ -202,37 +206,43 @@ class SAC:
         if self.perturbation is not None:
             self.perturbation.remember(episode_return)
 
-    def _encoded(self, batch: Batch, parts: int) -> Iterator[Batch]:
+    def _encoded(self, batch: Batch, parts: int) -> Iterator[tuple[Batch, Ahead]]:
         """Return the parts of ``batch``, observations as features; an encoder that learns sees each in its turn."""
         if not self.encoder.learns:
-            yield from self._features(batch).split(parts)
+            encoded = self._features(batch)
+            yield from zip(encoded.split(parts), self.look_ahead(encoded, parts), strict=True)
             return
         for part in batch.split(parts):
             obs, next_obs = (self._augment(each, self.learning) for each in (part.obs, part.next_obs))
-            yield self._features(replace(part, obs=obs, next_obs=next_obs))
+            encoded = self._features(replace(part, obs=obs, next_obs=next_obs))
+            yield encoded, self.look_ahead(encoded, 1)[0]
 
     def _features(self, batch: Batch) -> Batch:
         with torch.no_grad():
             next_features = self.encoder(batch.next_obs)
         return replace(batch, obs={"features": self.encoder(batch.obs)}, next_obs={"features": next_features})
 
-    def _update_critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One step of all critics (and their encoder) to one target, then of the target critics; returns both sides."""
-        inputs = torch.cat([batch.obs["features"], batch.action], dim=-1)
-        if isinstance(self.critic, CrossQCritic):
-            next_inputs, next_log_prob, chosen = self._next_actions(batch)
-            outputs, next_outputs = self.critic.joint(inputs, next_inputs)
-            target = self._backup(batch, next_outputs.detach()[chosen], next_log_prob)
-        else:
-            target = self._td_target(batch)
-            outputs = self.critic(inputs, noise=self.learning)
-        loss = self.head.loss(outputs, target).mean(dim=1).sum()  # a sum over members: each learns as if alone
-        self.critic_optimiser.zero_grad()
-        loss.backward()
-        self.critic_optimiser.step()
-        if self._target_parameters:
-            self._move_average(self._target_parameters, self._critic_parameters, self.updates)
-        return outputs.detach(), target
+    @torch.no_grad()
+    def look_ahead(self, batch: Batch, parts: int) -> list[Ahead]:
+        """Draw next actions, and the M critics that are asked, for each part of a batch of features.
+
+        The policy stands still while critics are updated, so it is asked once for all parts.
+        """
+        features, rows = batch.next_obs["features"], len(batch.reward) // parts
+        noise, chosen = [], []
+        for _ in range(parts):
+            noise.append(self._noise(rows))
+            chosen.append(torch.randperm(self.config.critics, generator=self.learning, device=self.device))
+        action, log_prob, _ = self._sample(features, torch.cat(noise))
+        inputs = torch.cat([features, action], dim=-1)
+        m = self.config.target_subset
+        return [
+            Ahead(one, density, critics[:m])
+            for one, density, critics in zip(inputs.split(rows), log_prob.split(rows), chosen, strict=True)
+        ]
+
+    def _noise(self, rows: int) -> Tensor:
+        return torch.randn((rows, self._actions), generator=self.learning, device=self.device)
 
     def _critic_metrics(self, outputs: Tensor, target: Tensor) -> Metrics:
         q = self.head.value(outputs)
@@ -243,40 +253,13 @@ class SAC:
             "td_error": (q - target).abs().mean(),
         }
 
-    @torch.no_grad()
-    def _td_target(self, batch: Batch) -> Tensor:
-        """``y = r + discount * (min over M random target critics of Q(s', a') - [alpha * log pi(a'|s')])``, (N,)."""
-        next_inputs, next_log_prob, chosen = self._next_actions(batch)
-        assert self.target_critic is not None
-        return self._backup(batch, self.target_critic(next_inputs, chosen, noise=self.learning), next_log_prob)
-
-    @torch.no_grad()
-    def _next_actions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw a'; return what critics see of (s', a'), log pi(a'|s') (N,), and the M critics that are asked."""
-        next_features = batch.next_obs["features"]
-        next_action, next_log_prob, _ = self.policy.sample(next_features, self.learning)
-        chosen = torch.randperm(self.config.critics, generator=self.learning, device=self.device)
-        return torch.cat([next_features, next_action], dim=-1), next_log_prob, chosen[: self.config.target_subset]
-
-    @torch.no_grad()
-    def _backup(self, batch: Batch, next_outputs: Tensor, next_log_prob: Tensor) -> Tensor:
-        """Return the target (N,) that outputs (M, N, ...) for the next state and action make."""
-        next_value = self.head.value(next_outputs).amin(dim=0)
-        if self.config.entropy_backup:
-            next_value = next_value - self.log_temperature.exp() * next_log_prob
-        target = batch.reward + batch.discount * next_value
-        return target if self.config.q_bounds is None else target.clamp(*self.config.q_bounds)
-
     def _update_actor(self, batch: Batch) -> Metrics:
         """One step of the policy down ``alpha * log pi(a|s) - Q(s, a)``; differentiates critics by action only."""
         features = batch.obs["features"].detach()
-        action, log_prob, std = self.policy.sample(features, self.learning)
+        noise = self._noise(len(features))
+        masks = self.critic.draw_masks(len(features), self.learning, self.config.critics)
         self.critic.requires_grad_(False)
-        values = self.head.value(self.critic(torch.cat([features, action], dim=-1), noise=self.learning))
-        value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
-        loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
-        if self.config.experts.count:
-            loss = loss + self.policy.routing_loss(features)
+        loss, log_prob, std = self._policy_loss(features, noise, masks)
         self.actor_optimiser.zero_grad()
         loss.backward(inputs=self._actor_parameters)
         self.actor_optimiser.step()
@@ -286,6 +269,18 @@ class SAC:
             "entropy": -log_prob.detach().mean(),
             "policy_std": std.detach().mean(),
         }
+
+    def _loss_of_policy(
+        self, features: Tensor, noise: Tensor, masks: Sequence[Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, and of the actions drawn their log-density (N,) and standard deviations (N, A)."""
+        action, log_prob, std = self.policy.sample(features, noise)
+        values = self.head.value(self.critic.compute(torch.cat([features, action], dim=-1), None, masks))
+        value = values.mean(dim=0) if self.config.actor_q == "mean" else values.amin(dim=0)
+        loss = (self.log_temperature.detach().exp() * log_prob - value).mean()
+        if self.config.experts.count:
+            loss = loss + self.policy.routing_loss(features)
+        return loss, log_prob, std
 
     def _update_temperature(self, entropy: Tensor) -> None:
         """One step of ``log alpha`` down ``alpha * (entropy - target_entropy)``: too little entropy raises it."""

@@ -93,6 +93,9 @@ class SACConfig:
     """Largest random change of contrast, colours and brightness of an image that is learned from, 0 to 1."""
     bfloat16: bool = False
     """Hidden layers' matrix products in bfloat16: faster where the processor can (avx512_bf16, amx_bf16, a GPU)."""
+    compile: bool = False
+    """Compile updates: faster after a minute or two of compilation; needs a C++ compiler (CPU) or Triton (GPU). An
+    encoder of images stays as it is."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.target_subset <= self.critics:
@@ -126,6 +129,10 @@ class SACConfig:
                 raise UserError(f"{name}: must lie in [{low}, {high}], got {getattr(self, name)}")
         if self.bfloat16 and self.critic_norm == "batch":
             raise UserError("bfloat16: batch-normalised critics have no such products; set it to False")
+        if self.compile and (self.critic_norm in ("weight", "batch") or self.optimiser != "adam"):
+            raise UserError(
+                "compile: critic_norm weight and batch, and optimiser adan, cannot be compiled; leave it out"
+            )
         if self.experts.count and not self.hidden:
             raise UserError("experts follow the first hidden layer: give hidden at least one width")
 

@@ -7,21 +7,20 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from robo_rl.commands import calibrate
+from robo_rl.commands import calibrate, cell_check
 from robo_rl.commands.arguments import parse
-from robo_rl.errors import Faulted, Stale, UserError, unknown_name
+from robo_rl.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from hardware.cell import Cell
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import RunningCell
 
 _PARTS = {
     "up": "start the nodes of a cell and print their health until Ctrl-C",
@@ -49,17 +48,6 @@ class UpArguments:
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckArguments:
-    """What to check."""
-
-    cell: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CELL")]
-    """Cell file, or name of one that is shipped."""
-
-    seconds: float = 5.0
-    """Seconds for which each rate is measured."""
-
-
-@dataclasses.dataclass(frozen=True)
 class CellArguments:
     """Which cell."""
 
@@ -79,7 +67,7 @@ def main(args: Sequence[str]) -> int:
     return {
         "up": _up,
         "sim": _up,
-        "check": _check,
+        "check": cell_check.main,
         "stop": _stop,
         "recover": _recover,
         "list": _list,
@@ -89,10 +77,8 @@ def main(args: Sequence[str]) -> int:
 
 def _up(args: list[str]) -> int:
     from hardware.cell import load_cell
-    from hardware.inputs.emergency_stop import EmergencyStop
-    from hardware.inputs.stop_inputs import KeyInput
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import find_running, running
+    from robo_rl.commands.cells import find_running, running, stop_key
     from robo_rl.training.interrupts import Interrupts
 
     arguments = parse(UpArguments, args, prog="robo-rl cell up", description="Start the nodes of a cell.")
@@ -105,66 +91,41 @@ def _up(args: list[str]) -> int:
         Session("cell_up", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
         contextlib.ExitStack() as stack,
     ):
-        robots, cameras = _clients(up.cell, session)
+        robots, cameras = clients(up.cell, session)
         print(f"cell {cell.name}: domain {cell.ros.domain}, logs in {up.folder}", file=sys.stderr)
-        key = stack.enter_context(EmergencyStop(KeyInput(), list(robots.values()))) if sys.stdin.isatty() else None
-        if key is not None:
-            print("space or Escape stops the arms", file=sys.stderr)
+        stack.enter_context(stop_key(list(robots.values())))
         began = time.monotonic()
         told: dict[str, str] = {}
+        troubles: dict[str, str] = {}
+        names = (*up.cell.arms, *up.cell.cameras, *up.cell.emergency_stops)
         while not interrupts.requested:
             if arguments.seconds is not None and time.monotonic() - began > arguments.seconds:
                 break
+            for name in names:
+                if (said := up.trouble(name)) != troubles.get(name, ""):
+                    print(f"{name}: {'does not start: ' + said if said else 'is back'}", file=sys.stderr)
+                    troubles[name] = said
             for name, client in {**robots, **cameras}.items():
                 said = _health(client)
                 if said.split(" ")[:2] != told.get(name, "").split(" ")[:2]:  # mode and fault, not the rest
                     print(f"{name}: {said}", file=sys.stderr)
                     told[name] = said
-            if key is not None and key.pressed:  # latched by the arms themselves from here on
-                with contextlib.suppress(Faulted):
-                    key.reset()
             time.sleep(0.2)
+        assert up.processes is not None  # we have started them
+        ended = up.processes.dead()
+        dead = {
+            name: up.trouble(name) or up.processes.said(name) for name in names if up.trouble(name) or name in ended
+        }
         health = {name: _health(client) for name, client in {**robots, **cameras}.items()}
-        summary = {"cell": cell.name, "seconds": round(time.monotonic() - began, 1), "health": health}
+        summary = {"cell": cell.name, "seconds": round(time.monotonic() - began, 1), "health": health, "dead": dead}
     print(json.dumps(summary), flush=True)
-    return 0
-
-
-def _check(args: list[str]) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
-    from hardware.cell import load_cell
-    from hardware.check import check_arm, check_camera
-    from hardware.ros.session import Session
-    from robo_rl.commands.cells import running
-
-    arguments = parse(CheckArguments, args, prog="robo-rl cell check", description="Look a cell over.")
-    if not 0.5 <= arguments.seconds <= 3600:
-        raise UserError(f"seconds: must be from 0.5 to 3600, got {arguments.seconds}")
-    cell = load_cell(arguments.cell)
-    findings = []
-    with (
-        running(cell) as up,
-        Session("cell_check", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
-    ):
-        robots, cameras = _clients(up.cell, session)
-        _wait_ready({**robots, **cameras}, up)
-        for name, robot in robots.items():
-            findings += list(check_arm(name, robot, arguments.seconds))
-        findings += [check_camera(name, camera, arguments.seconds) for name, camera in cameras.items()]
-    table = Table("device", "what", "found", "", box=None, pad_edge=False)
-    for each in findings:
-        table.add_row(each.device, each.what, each.found, {True: "ok", False: "NOT OK", None: ""}[each.ok])
-    Console(stderr=True).print(table)
-    ok = all(each.ok is not False for each in findings)
-    figures = {f"{each.device}.{each.what.replace(' ', '_')}": dict(each.figures) for each in findings}
-    print(json.dumps({"cell": cell.name, "ok": ok, "figures": figures}), flush=True)
-    return 0 if ok else 1
+    return 1 if dead else 0
 
 
 def _stop(args: list[str]) -> int:
-    return _for_each_arm(args, "stop", lambda robot: robot.stop("robo-rl cell stop"), "fault")
+    from hardware.inputs.stop_key import CELL_STOP
+
+    return _for_each_arm(args, "stop", lambda robot: robot.stop(CELL_STOP), "fault")
 
 
 def _recover(args: list[str]) -> int:
@@ -213,8 +174,9 @@ def _for_each_arm(
     if up is None:
         raise UserError(f"cell {cell.name!r} is not up; start it by `robo-rl cell up {arguments.cell}`")
     with Session(f"cell_{word}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session:
-        robots, _ = _clients(up.cell, session, cameras=False)
-        _wait_ready(robots, up)
+        robots, _ = clients(up.cell, session, cameras=False)
+        for name, robot in robots.items():
+            up.wait_until_ready(name, robot)
         before(up.cell, session)
         for robot in robots.values():
             act(robot)
@@ -226,7 +188,7 @@ def _for_each_arm(
     return 0 if all(each == mode for each in modes.values()) else 1
 
 
-def _clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
+def clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
     """Clients of the arms and the cameras of a cell."""
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
@@ -234,15 +196,6 @@ def _clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dic
     robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
     seen = cell.cameras if cameras else {}
     return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
-
-
-def _wait_ready(clients: Mapping[str, Any], up: RunningCell, patience: float = 60.0) -> None:
-    for name, client in clients.items():
-        try:
-            client.wait_until_ready(patience)
-        except Stale as error:
-            said = up.processes.said(name) if up.processes is not None else ""
-            raise Stale(f"{error}{'; it logged: ' + said if said else ''}") from None
 
 
 def _health(client: Any) -> str:

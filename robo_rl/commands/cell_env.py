@@ -89,8 +89,9 @@ def cell_environment(
     from envs.env import Env
     from envs.registry import make_task
     from hardware.realtime import hand_over_soon
+    from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import make_cell_world, running
+    from robo_rl.commands.cells import make_cell_world, running, stop_key
     from robo_rl.commands.environments import options_type
     from robo_rl.commands.task_options import read_options
     from robo_rl.training.config import TrainConfig, from_json
@@ -124,8 +125,10 @@ def cell_environment(
     ):
         world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)
         try:
+            others = [RosRobot(each, up.cell.spec_of(each), session) for each in up.cell.arms if each != name]
             env = _StaysOpen(world, task, seed=seed, reward=config.reward, obs=config.obs)
-            yield CellEnvironment(env, world, world.operator)
+            with stop_key([world.arm, *others], world.operator):
+                yield CellEnvironment(env, world, world.operator)
         finally:
             world.close()
 

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import queue
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +44,33 @@ class RunningCell:
     processes: CellProcesses | None
     simulation: Path | None
 
+    def trouble(self, name: str) -> str:
+        """Why the node of a device does not run, in one line; empty while nothing is known."""
+        from hardware.processes import trouble
+
+        return trouble(self.folder, name)
+
+    def wait_until_ready(self, name: str, client: Any, patience: float = 60.0) -> None:
+        """Return once the node of a device serves its ``client``, a :class:`RosRobot` or a :class:`RosCamera`.
+
+        Raises:
+            UserError: at once if the node cannot start: what it said, in one line.
+            Stale: if it does not come up within ``patience`` s; says what it logged last.
+        """
+        from robo_rl.errors import Stale
+
+        deadline = time.monotonic() + patience
+        while True:
+            if said := self.trouble(name):
+                raise UserError(f"{name} does not start: {said}")
+            try:
+                client.wait_until_ready(0.1)
+                return
+            except Stale as error:
+                if time.monotonic() > deadline:
+                    said = f"; it logged: {self.processes.said(name)}" if self.processes is not None else ""
+                    raise Stale(f"{error}, nor for {patience:g} s{said}") from None
+
     def operator(self) -> Operator:
         """Who sets the scene up: a stand-in where the cell is simulated, else the person at the terminal."""
         if self.simulation is not None:
@@ -51,8 +80,45 @@ class RunningCell:
         return TerminalOperator()
 
 
+@contextlib.contextmanager
+def stop_key(robots: Sequence[Robot], operator: Any = None) -> Iterator[None]:
+    """Have space and Escape stop ``robots`` while a command runs on a terminal; elsewhere nothing happens.
+
+    A :class:`TerminalOperator` then reads its answers from what else is typed.
+    """
+    if not sys.stdin.isatty():
+        yield
+        return
+    from hardware.inputs.stop_key import StopKey
+
+    with StopKey(robots) as key:
+        if isinstance(operator, TerminalOperator):
+            operator.keys = key.source.typed
+        print("space or Escape stops the arms", file=sys.stderr)
+        try:
+            yield
+        finally:
+            if isinstance(operator, TerminalOperator):
+                operator.keys = None
+
+
 class TerminalOperator:
-    """A :class:`robo_rl.contracts.Operator`: asks the person at the terminal, where there is one."""
+    """A :class:`robo_rl.contracts.Operator`: asks the person at the terminal, where there is one.
+
+    Attributes:
+        keys: what is typed, key by key, where somebody else reads the terminal; None to read it here.
+    """
+
+    def __init__(self) -> None:
+        self.keys: queue.SimpleQueue[str] | None = None
+
+    def _line(self) -> str:
+        if self.keys is None:
+            return sys.stdin.readline()
+        typed = ""
+        while not typed.endswith("\n"):
+            typed += self.keys.get()
+        return typed
 
     def arrange(self, start: Any) -> None:
         """Say what goes where, and wait for the return key."""
@@ -62,7 +128,7 @@ class TerminalOperator:
             x, y, z = pose.pos[0].tolist()
             print(f"  {name}: to x {x:.3f}, y {y:.3f}, z {z:.3f} m", file=sys.stderr)
         print("put the objects there, then press return (s and return: stop)", file=sys.stderr)
-        if sys.stdin.readline().strip().lower().startswith("s"):
+        if self._line().strip().lower().startswith("s"):
             raise UserError("stopped by the operator")
 
     def acknowledge(self, fault: str, reason: str) -> bool:
@@ -147,7 +213,9 @@ def _simulate(
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
     simulated = stack.enter_context(
-        SimulatedCell(name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps)
+        SimulatedCell(
+            name, arm.robot, settings=plant_of(entry), overrides=overrides, cameras=drawn, fps=entry.fps, restart=True
+        )
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
@@ -212,13 +280,12 @@ def make_cell_world(
 
     Raises:
         Stale: if a node does not come up; says what it logged last.
-        UserError: if the cell lacks what the task needs.
+        UserError: if a node cannot start, or the cell lacks what the task needs.
     """
     from hardware.emulation.delayed import DelayedRobot
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.world import CellWorld
-    from robo_rl.errors import Stale
 
     name = up.cell.arm(arm)
     wanted = [camera.name for camera in task.scene().cameras] if cameras else []
@@ -229,18 +296,13 @@ def make_cell_world(
     clients = {
         each: RosCamera(each, up.cell.cameras[each].width, up.cell.cameras[each].height, session) for each in wanted
     }
-    waited: dict[str, Any] = {name: robot, **clients}
-    for each, client in waited.items():
-        try:
-            client.wait_until_ready(patience)
-        except Stale as error:
-            said = f"; it logged: {up.processes.said(each)}" if up.processes is not None else ""
-            raise Stale(f"{error}{said}") from None
+    for each, client in {name: robot, **clients}.items():
+        up.wait_until_ready(each, client, patience)
     operator: Any = up.operator()
     tracker = getattr(operator, "truth", None)
     delay = up.cell.simulation.delay if up.cell.simulation is not None else 0.0
     reached: Robot = DelayedRobot(robot, command_delay=delay) if delay else robot
     return CellWorld(
-        reached, clients, task.scene(), fixtures=up.cell.fixture_poses(), operator=operator, tracker=tracker,
+        reached, clients, task.scene(), fixtures=up.cell.fixture_poses(name), operator=operator, tracker=tracker,
         max_age=up.cell.ros.max_age, should_stop=should_stop,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -29,7 +29,7 @@ class DeployArguments:
     """What to run where."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or a file of robo-rl export."""
 
     cell: str = "sim"
     """Cell file, or name of one that is shipped. One that is not up is started, and ended afterwards."""
@@ -58,12 +58,14 @@ def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 0, or 128 + n if signal n stopped it."""
     arguments = parse(
         DeployArguments, args, prog="robo-rl deploy",
-        description="Run a trained policy on a robot cell. Ends with one JSON line, also in RUN/deployments.jsonl.",
+        description="Run a trained policy on a robot cell. Every transition is stored in RUN/deployments/CELL. "
+        "Ends with one JSON line, also in RUN/deployments.jsonl.",
     )  # fmt: skip
     from hardware.cell import load_cell
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
-    from robo_rl.commands.trained import load_trained
+    from robo_rl.commands.runnable import load_runnable, read_exported
+    from robo_rl.data.episodes import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import evaluate
     from robo_rl.training.interrupts import Interrupts
@@ -73,20 +75,30 @@ def main(args: Sequence[str]) -> int:
     seed = FINAL_SEED if arguments.seed is None else arguments.seed
     started = time.monotonic()
     cell = load_cell(arguments.cell)
+    exported = read_exported(arguments.run)
+    run = arguments.run if exported is None else exported.config
+    if exported is not None and arguments.explore:
+        raise UserError("explore: an exported policy draws no actions; give the run folder instead")
     prioritise(PRIORITY)
     with (
         Interrupts() as interrupts,
-        cell_environment(
-            cell, arguments.run, arm=arguments.arm, seed=seed, should_stop=lambda: interrupts.requested
-        ) as on_cell,
+        cell_environment(cell, run, arm=arguments.arm, seed=seed, should_stop=lambda: interrupts.requested) as on_cell,
     ):
-        trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
+        runnable = load_runnable(arguments.run, arguments.checkpoint, num_envs=1, seed=seed, env=on_cell.env)
         told: list[bool] = []
         true: list[bool] = []
         cut = 0
 
+        before: list[tuple[Any, Any]] = []
+
+        def act(obs: Any, *, explore: bool) -> Any:
+            action = runnable.act(obs, explore=explore)
+            before[:] = [(obs, action)]
+            return action
+
         def watch(step: Step) -> None:
             nonlocal cut
+            writer.add(*before[0], step)
             if not bool(step.done[0]):
                 return
             time.sleep(_SETTLE)
@@ -99,21 +111,26 @@ def main(args: Sequence[str]) -> int:
             seen = "" if truth is None else f" (in truth: {'success' if truth else 'no success'})"
             print(f"episode {len(told)} of {arguments.episodes}: {said}{seen}", file=sys.stderr)
 
-        result = evaluate(
-            trained.env, trained.act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
-            should_stop=lambda: interrupts.requested, on_step=watch,
-        )  # fmt: skip
+        source = runnable.source
+        with EpisodeWriter(
+            source.results / "deployments" / cell.name, runnable.env.observation_space, runnable.env.action_space,
+            task=source.config.task, robot=source.config.robot, seed=seed, source="policy",
+        ) as writer:  # fmt: skip
+            result = evaluate(
+                runnable.env, act, arguments.episodes, deterministic=not arguments.explore, seed=seed,
+                should_stop=lambda: interrupts.requested, on_step=watch,
+            )  # fmt: skip
         if result is None:
-            print(f"robo-rl: interrupted after {len(told)} episodes; the arm holds", file=sys.stderr)
+            stored = f"{len(writer.stored)} are in {writer.folder}"
+            print(f"robo-rl: interrupted after {len(told)} episodes, {stored}; the arm holds", file=sys.stderr)
             return interrupts.exit_code
         found = figures(
-            trained.config, trained.run, result,
-            env_steps=trained.checkpoint.env_steps, updates=trained.checkpoint.state["updates"],
-            wall_seconds=round(time.monotonic() - started, 3), checkpoint=trained.checkpoint.path.name,
-            cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut,
+            source.config, source.results, result, env_steps=source.env_steps, updates=source.updates,
+            wall_seconds=round(time.monotonic() - started, 3), checkpoint=source.name,
+            cell=cell.name, **on_cell.figures(true), interrupted_episodes=cut, transitions=str(writer.folder),
         )  # fmt: skip
     found["world"] = "cell"
-    lines = JsonLines(trained.run.path / "deployments.jsonl")
+    lines = JsonLines(source.results / "deployments.jsonl")
     lines.append(found)
     lines.close()
     print(json.dumps(finite(found)), flush=True)

@@ -21,7 +21,7 @@ class EvalArguments:
     """What to measure."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run folder."""
+    """Run folder, or a file of robo-rl export."""
 
     episodes: int = 100
     """Number of episodes; each is counted, whether short or long."""
@@ -30,7 +30,8 @@ class EvalArguments:
     """Of the start states; None: those of the final evaluation of training."""
 
     policy: Literal["both", "deterministic", "stochastic"] = "both"
-    """Take the policy's mode, draw actions as in training, or measure one after the other."""
+    """Take the policy's mode, draw actions as in training, or measure one after the other; of an exported file there is
+    the mode alone."""
 
     checkpoint: str = "best"
     """best, latest, or the folder of a checkpoint."""
@@ -54,9 +55,9 @@ def main(args: Sequence[str]) -> int:
         args,
         prog="robo-rl eval",
         description="Measure the success of a trained policy. Ends with one JSON line, also added to "
-        "RUN/evaluations.jsonl.",
+        "RUN/evaluations.jsonl (beside an exported file).",
     )
-    from robo_rl.commands.trained import load_trained
+    from robo_rl.commands.runnable import load_runnable
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import evaluate
     from robo_rl.training.interrupts import Interrupts
@@ -65,16 +66,17 @@ def main(args: Sequence[str]) -> int:
 
     seed = FINAL_SEED if arguments.seed is None else arguments.seed
     started = time.monotonic()
-    trained = load_trained(
+    runnable = load_runnable(
         arguments.run, arguments.checkpoint, num_envs=arguments.num_envs, seed=seed, world=arguments.world
     )
     try:
         results = []
         with Interrupts() as interrupts:
-            for way in ("deterministic", "stochastic") if arguments.policy == "both" else (arguments.policy,):
+            both = ("deterministic",) if runnable.source.exported else ("deterministic", "stochastic")
+            for way in both if arguments.policy == "both" else (arguments.policy,):
                 result = evaluate(
-                    trained.env,
-                    trained.act,
+                    runnable.env,
+                    runnable.act,
                     arguments.episodes,
                     deterministic=way == "deterministic",
                     seed=seed,
@@ -91,22 +93,23 @@ def main(args: Sequence[str]) -> int:
                     file=sys.stderr,
                 )
     finally:
-        trained.env.close()
+        runnable.env.close()
+    source = runnable.source
     found = figures(
-        trained.config,
-        trained.run,
+        source.config,
+        source.results,
         results[0],
-        env_steps=trained.checkpoint.env_steps,
-        updates=trained.checkpoint.state["updates"],
+        env_steps=source.env_steps,
+        updates=source.updates,
         wall_seconds=round(time.monotonic() - started, 3),
-        checkpoint=trained.checkpoint.path.name,
+        checkpoint=source.name,
     )
     if len(results) == 2:
         sampled = results[1].to_json()
         found |= {
             f"stochastic_{key}": sampled[key] for key in ("success_rate", "success_interval_95", "return", "length")
         }
-    lines = JsonLines(trained.run.path / "evaluations.jsonl")
+    lines = JsonLines(source.results / "evaluations.jsonl")
     lines.append(found)
     lines.close()
     print(json.dumps(finite(found)), flush=True)

@@ -35,8 +35,9 @@ def main(args: Sequence[str]) -> int:
         ExportArguments,
         args,
         prog="robo-rl export",
-        description="Write a trained policy on vectors as one file that acts in NumPy, without torch. Ends with one "
-        "JSON line, which says how far its actions are from the original's.",
+        description="Write a trained policy on vectors as one file that acts in NumPy, without torch; robo-rl eval and "
+        "deploy take it in place of the run folder. Ends with one JSON line, which says how far its actions are from "
+        "the original's.",
     )
     import numpy as np
     import torch
@@ -44,6 +45,7 @@ def main(args: Sequence[str]) -> int:
     from robo_rl.agents.encoders import Encoder
     from robo_rl.agents.exported import ExportedPolicy
     from robo_rl.commands.trained import load_trained
+    from robo_rl.training.config import to_json
     from robo_rl.training.durable import write_file
 
     trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=0)
@@ -53,7 +55,8 @@ def main(args: Sequence[str]) -> int:
             raise UserError("export: only policies on vectors, without learned features or experts, act without torch")
         widths = {key: int(np.prod(space[key].shape or ())) for key in policy.encoder.keys}
         config, steps = trained.config, trained.checkpoint.env_steps
-        about = {"task": config.task, "robot": config.robot, "env_steps": steps}
+        told = {"task": config.task, "robot": config.robot, "env_steps": steps}
+        about = {**told, "updates": trained.checkpoint.state["updates"], "config": to_json(config)}
         path = arguments.out or trained.run.path / "policy.safetensors"
         write_file(path, ExportedPolicy.of(policy, widths, about).save)
         exported = ExportedPolicy.load(path)
@@ -70,5 +73,5 @@ def main(args: Sequence[str]) -> int:
     if off > 1e-4:
         raise UserError(f"{path}: its actions are {off:.1g} from the original's; do not use it")
     print(f"exported {path}", file=sys.stderr)
-    print(json.dumps({"file": str(path), **about, "largest_difference": off, "bytes": path.stat().st_size}), flush=True)
+    print(json.dumps({"file": str(path), **told, "largest_difference": off, "bytes": path.stat().st_size}), flush=True)
     return 0

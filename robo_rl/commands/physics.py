@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +28,10 @@ from robo_rl.errors import UserError, unknown_name
 PRESETS = {"ideal": PlantSettings(), "different": DIFFERENT}
 """Settings that go by a name."""
 
+_RESTART_AFTER = 1.0  # s between the death of a process and its successor
 _DRAWING = 1  # real-time priority: below everyone who is waited for, above what has nothing to do with the cell
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,9 @@ def main(args: Sequence[str]) -> int:
     if arguments.fps <= 0:
         raise UserError(f"fps: must be above 0, got {arguments.fps}")
     if arguments.parent is not None:
-        threading.Thread(target=_end_with, args=(arguments.parent,), daemon=True).start()
+        from hardware.processes import end_with
+
+        end_with(arguments.parent)
     serve = _serve_physics if arguments.part == "physics" else _serve_cameras
     print(json.dumps(serve(arguments, settings)), flush=True)
     return 0
@@ -107,6 +111,8 @@ class SimulatedCell:
         cameras: whether to draw the scene's cameras.
         fps: pictures per second of each.
         folder: of the cell; a new one in memory if None.
+        restart: whether a process that dies is started anew, a second later. New physics begins as the first did, the
+            arm at home: whoever drives it sees stale states, and goes on only after a person's acknowledgement.
 
     Attributes:
         folder: of the cell.
@@ -124,7 +130,10 @@ class SimulatedCell:
         cameras: bool = False,
         fps: float = 30.0,
         folder: Path | None = None,
+        restart: bool = False,
     ) -> None:
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="simulation-watch", daemon=True) if restart else None
         self._temporary = None if folder is not None else _folder_in_memory()
         self.folder = folder or Path(self._temporary.name)  # type: ignore[union-attr]
         self._command = [
@@ -166,6 +175,9 @@ class SimulatedCell:
 
     def close(self) -> None:
         """End the processes and remove the folder if it was made here. Once more is no error."""
+        self._closing.set()
+        if self._watcher is not None and self._watcher.is_alive():
+            self._watcher.join()
         running = [process for process in (self.cameras, self.physics) if process is not None]
         for process in running:
             process.terminate()
@@ -185,12 +197,31 @@ class SimulatedCell:
         except BaseException:
             self.close()
             raise
+        if self._watcher is not None:
+            self._watcher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _watch(self) -> None:
+        from hardware.processes import Deaths
+
+        deaths = Deaths()
+        while not self._closing.wait(0.2):
+            for part, process in (("physics", self.physics), ("cameras", self.cameras)):
+                if process is None or process.poll() is None or not deaths.start_again(part):
+                    continue
+                said = (process.communicate()[1] or "").strip().splitlines()[-1:] or [""]
+                _log.warning(
+                    "simulated cell: its process of the %s has ended with code %d (%s) and is started anew",
+                    part, process.returncode, said[0],
+                )  # fmt: skip
+                if self._closing.wait(_RESTART_AFTER):
+                    return
+                setattr(self, part, self._start(part))
 
     def _start(self, part: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -227,13 +258,6 @@ def _serve_cameras(arguments: PhysicsArguments, settings: PlantSettings) -> dict
 
     task = _task(arguments)
     return serve_pictures(MujocoPainter(task.robot, task.scene()), arguments.folder, arguments.fps)
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent has died, however suddenly; it would hold a core for ever."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _task(arguments: PhysicsArguments) -> Any:

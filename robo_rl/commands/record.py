@@ -129,7 +129,7 @@ def _record(
     def told(kept: int, tried: int) -> None:
         tell(f"{kept} kept of {tried} tries")
 
-    with environments(config, should_stop) as make_env:
+    with environments(config, should_stop) as (make_env, _):
         env = make_env(count, arguments.seed)
         try:
             if scripted:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import make_environment, options_type, training_defaults
@@ -57,22 +57,29 @@ def main(args: Sequence[str]) -> int:
         from robo_rl.training.session import train
 
         supervise = supervisor(config, lambda: interrupts.requested)
-        with environments(config, lambda: interrupts.requested) as make_env:
+        with environments(config, lambda: interrupts.requested) as (make_env, told):
             if run is None:
                 _try_out(config, make_env, supervise)
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
             else:
                 run.record_system(config.seed)
-            summary = train(config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise)
+            summary = train(
+                config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise, told=told
+            )
         print(json.dumps(finite(summary)), flush=True)
         return interrupts.exit_code
 
 
 @contextlib.contextmanager
-def environments(config: TrainConfig, should_stop: Callable[[], bool]) -> Iterator[MakeEnv]:
-    """What makes the environments of a run: simulators as many as are asked for, or the one that is a robot cell."""
+def environments(
+    config: TrainConfig, should_stop: Callable[[], bool]
+) -> Iterator[tuple[MakeEnv, Callable[[], dict[str, Any]]]]:
+    """What makes the environments of a run, and what these have to tell at its end.
+
+    They are simulators, as many as are asked for, or the one that is a robot cell.
+    """
     if config.cell is None:
-        yield lambda num_envs, seed: make_environment(config, num_envs, seed)
+        yield lambda num_envs, seed: make_environment(config, num_envs, seed), dict
         return
     from hardware.cell import load_cell
     from robo_rl.commands.cell_env import cell_environment
@@ -84,7 +91,7 @@ def environments(config: TrainConfig, should_stop: Callable[[], bool]) -> Iterat
             on_cell.env.seed(seed)
             return on_cell.env
 
-        yield the_cell
+        yield the_cell, lambda: on_cell.figures([])
 
 
 def _try_out(config: TrainConfig, make_env: MakeEnv, supervise: Callable[[BatchedEnv], InterventionEnv] | None) -> None:

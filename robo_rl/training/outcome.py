@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from robo_rl.contracts.learning import BatchedEnv
@@ -18,13 +19,13 @@ _FOREIGN_FRAME_RATE = 30.0  # frames per second of a film of an environment with
 
 
 def figures(
-    config: TrainConfig, run: RunFolder, evaluation: EvaluationResult | dict[str, Any] | None, **counters: Any
+    config: TrainConfig, run: Path, evaluation: EvaluationResult | dict[str, Any] | None, **counters: Any
 ) -> dict[str, Any]:
     """Return one flat record of an evaluation: what ``summary.json`` holds and what is printed at the end.
 
     Args:
         config: of the run.
-        run: where it lies.
+        run: folder of the run, or of the exported policy.
         evaluation: the figures, None if there was no evaluation yet.
         counters: ``env_steps``, ``updates``, ``wall_seconds`` and what else is to be told.
     """
@@ -40,7 +41,7 @@ def figures(
         "obs": config.obs if ours else None,
         "seed": config.seed,
     }
-    return {**about, **found, **counters, "run": str(run.path)}
+    return {**about, **found, **counters, "run": str(run)}
 
 
 def draw_curve(config: TrainConfig, run: RunFolder) -> str:

@@ -42,6 +42,7 @@ def train(
     *,
     should_stop: Callable[[], bool] = lambda: False,
     supervise: Callable[[BatchedEnv], InterventionEnv] | None = None,
+    told: Callable[[], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Train, from the newest checkpoint in ``run`` if there is one, and return what ``summary.json`` holds.
 
@@ -51,6 +52,7 @@ def train(
         make_env: builds environments; the session closes them.
         should_stop: asked at every step; once true, a checkpoint and the summary are stored and the session ends.
         supervise: puts the people who correct the policy into the environment that it learns in, None for nobody.
+        told: asked at the end; gives what the summary tells besides.
 
     Raises:
         UserError: if the configuration does not fit the environment, the checkpoint or this machine.
@@ -95,7 +97,7 @@ def train(
             progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
-        return _finish(trainer, demos, setup_seconds, reason)
+        return _finish(trainer, demos, setup_seconds, reason, told)
 
 
 def _either(should_stop: Callable[[], bool], supervised: InterventionEnv) -> Callable[[], bool]:
@@ -181,15 +183,9 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuff
     )
 
 
-def _kept_time(trainer: Trainer) -> dict[str, Any]:
-    """How a robot's control loop kept time, and what learning beside it left out; nothing in a simulator."""
-    overruns = getattr(getattr(trainer.env, "world", None), "overruns", None)
-    if overruns is None:
-        return {}
-    return {"overruns": overruns, "updates_forgone": round(trainer.learner.forgone, 3)}
-
-
-def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str) -> dict[str, Any]:
+def _finish(
+    trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str, told: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
     """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
     config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
     train_seconds = trainer.seconds
@@ -208,7 +204,7 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
     summary = figures(
         config,
-        run,
+        run.path,
         evaluation,
         env_steps=trainer.env_steps,
         updates=trainer.updates,
@@ -221,9 +217,10 @@ def _finish(trainer: Trainer, demos: Demonstrations, setup_seconds: float, reaso
         demos=demos.episodes,
         demo_tries=demos.tries,
         **({} if trainer.supervision is None else {"supervision": trainer.supervision.figures()}),
-        **_kept_time(trainer),
+        **({} if config.cell is None else {"updates_forgone": round(trainer.learner.forgone, 3)}),
         **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,
+        **told(),
         learning_curve=draw_curve(config, run),
         video=None,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.franka_endurance import withstood
 from hardware.emulation import franka_sim
 from robo_rl.errors import UserError
 
@@ -37,10 +38,20 @@ def _judge(result: dict) -> None:
     assert result["malformed_accepted"] == 0
     assert [each["injected"] for each in result["injected"]][:4] == ["stop", "stall", "freeze", "kill"]
     for each in result["injected"]:
-        assert each["latched"], each
-        assert each["refused"], each
-        assert each["recovered"], each
-        assert each["held_within_mm"] < 20.0, each
+        assert withstood(each), each
+
+
+SOUND = {
+    "injected": "stop", "latched": True, "refused": True, "holds": True, "held_within_mm": 1.0, "recovered": True,
+    "moves_again": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["latched", "refused", "holds", "recovered", "moves_again"])
+def test_an_arm_that_fails_in_one_thing_has_not_withstood(what):
+    assert withstood(SOUND)
+    assert not withstood({**SOUND, what: False})
+    assert not withstood({**SOUND, "held_within_mm": 25.0})
 
 
 def test_a_policy_at_its_worst_gets_no_reflex_out_of_the_default_drive(tmp_path):

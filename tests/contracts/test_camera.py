@@ -12,6 +12,8 @@ import itertools
 import math
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -110,7 +112,19 @@ def realsense(folder: Path) -> Iterator[Rig]:
     bus = EmulatedBus({"SIM0001": recording})
     source = RealSenseSource("SIM0001", RealSenseSettings(320, 240, 30), bus)
     with ThreadedCamera("wrist", source, 128, 128, settings=FAST) as camera:
-        faults = {"unplug": lambda: bus.unplug("SIM0001"), "silence": lambda: bus.freeze("SIM0001")}
+        trouble = bus.troubles["SIM0001"]
+
+        def lose() -> None:
+            trouble.drop = 1.0
+            time.sleep(0.3)
+            trouble.drop = 0.0
+
+        faults = {
+            "unplug": lambda: bus.unplug("SIM0001"),
+            "silence": lambda: bus.freeze("SIM0001"),
+            "garbage": lambda: setattr(trouble, "garbage", 0.7),
+            "drop": lose,
+        }
         yield Rig(camera, True, faults, lambda: bus.plug("SIM0001"))
 
 
@@ -241,25 +255,82 @@ def of_a_simulated_cell(folder: Path) -> Iterator[Rig]:
         shutil.rmtree(short)
 
 
+SERVE = """
+import sys, threading
+from hardware.cameras.capture import CaptureSettings, ThreadedCamera
+from hardware.emulation.camera import EmulatedSource
+from hardware.ros import serve_camera
+
+source = EmulatedSource(64, 48)
+
+def listen():
+    for line in sys.stdin:
+        name, value = line.split()
+        setattr(source, name, int(value))
+        print("done", flush=True)
+
+settings = CaptureSettings(silence=0.4, backoff=0.02, max_backoff=0.1)
+with ThreadedCamera("front", source, settings=settings) as camera:
+    threading.Thread(target=listen, daemon=True).start()
+    serve_camera(camera, sys.argv[1], domain=int(sys.argv[2]))
+"""
+_far: list[tuple[str, int, subprocess.Popen[str]]] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def far_camera() -> Iterator[None]:
+    """Ends the process of a camera's node, which serves all tests that want one."""
+    yield
+    while _far:
+        _, _, node = _far.pop()
+        node.terminate()
+        node.communicate(timeout=20.0)
+
+
+def far() -> tuple[str, int, subprocess.Popen[str]]:
+    """Name, domain and process of the node; started for the first that asks."""
+    if not _far:
+        name, domain = f"front_{os.getpid()}", 1 + os.getpid() * 13 % 100
+        node = subprocess.Popen(
+            [sys.executable, "-c", SERVE, name, str(domain)], env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        _far.append((name, domain, node))
+    return _far[0]
+
+
 @contextlib.contextmanager
 def over_ros(folder: Path) -> Iterator[Rig]:
+    """A camera whose node is a process of its own, at the far end of its topics."""
     pytest.importorskip("rclpy")
-    from hardware.ros import CameraNode, RosCamera, Session
+    from hardware.ros import RosCamera, Session
 
-    source, name, domain = EmulatedSource(64, 48), f"front_{os.getpid()}", 1 + os.getpid() * 13 % 100
-    with (
-        ThreadedCamera("front", source, settings=FAST) as camera,
-        Session("camera_node", domain=domain) as far,
-        Session("suite", domain=domain) as session,
-    ):
-        node = CameraNode(camera, name, far)
+    name, domain, node = far()
+
+    def tell(**what: int) -> None:
+        for key, value in what.items():
+            node.stdin.write(f"{key} {value}\n")
+            node.stdin.flush()
+            assert node.stdout.readline() == "done\n"
+
+    def mend() -> None:
+        tell(unplugged=0, frozen=0, silent=0, garbage=0, drop=0)
+
+    faults = {
+        "unplug": lambda: tell(unplugged=1),
+        "freeze": lambda: tell(frozen=1),
+        "silence": lambda: tell(silent=1),
+        "garbage": lambda: tell(garbage=8),
+        "drop": lambda: tell(drop=3),
+    }
+    with Session("suite", domain=domain) as session:
         client = RosCamera(name, 64, 48, session, depth=True)
         client.wait_until_ready(60.0)
         try:
-            yield Rig(client, True, faults_of(source), mended(source))
+            yield Rig(client, True, faults, mend)
         finally:
             client.close()
-            node.close()
+            mend()
 
 
 needs_realsense = pytest.mark.skipif(

@@ -9,6 +9,7 @@ from controllers.single import SingleChain, damped_inverse
 from hardware.actuation import Estimate, JointActuator, PoseActuator, TorqueActuator, actuator, external_wrench
 from hardware.arms.drive import Delegated
 from hardware.safety.limits import SafetyLimits
+from robo_rl import geometry
 from robo_rl.robots import robot
 
 SPEC = robot("panda")
@@ -111,6 +112,26 @@ def test_a_joint_in_its_margin_is_pushed_back(side):
     assert torques[1] * (1 if side == 0 else -1) > 0.5
 
 
+@pytest.mark.parametrize("joint", range(7))
+@pytest.mark.parametrize("side", [0, 1])
+def test_no_pull_at_the_tool_drives_a_joint_into_the_end_of_its_range(joint, side):
+    q = HOME.copy()
+    q[joint] = SPEC.links[joint].joint_range[side]
+    inwards = 1 if side == 0 else -1
+    driven = []
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            drive = Told("torque")
+            made = TorqueActuator(drive, LIMITS)
+            made.begin(measured(q))
+            now = measured(q, stamp=5.0)
+            away = sign * np.eye(3)[axis]
+            for _ in range(80):
+                made.track(now, now.pos + 0.2 * away, geometry.exp(0.5 * away) @ now.rot, 0.001)
+            driven.append(drive.torque[joint] * inwards)
+    assert min(driven) > 0.0
+
+
 def test_a_joint_move_is_bounded_by_its_clip():
     drive = Told("torque")
     made = TorqueActuator(drive, LIMITS)
@@ -128,7 +149,7 @@ def test_differential_kinematics_reach_the_reference():
     made.begin(measured())
     pos, rot, _ = CHAIN.forward(HOME)
     target = pos + np.array([0.02, -0.03, 0.04])
-    for _ in range(300):
+    for _ in range(80):
         made.track(measured(), target, rot, 0.005)
     found = CHAIN.forward(drive.joints)
     np.testing.assert_allclose(found[0], target, atol=1e-5)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,3 +161,13 @@ def test_what_colcon_reads_agrees_with_the_project():
     messages = {each.split("==")[0] for each in project["optional-dependencies"]["ros"]}
     wanted = {each.text for each in package.iter("exec_depend")}
     assert {each.removeprefix("ros-").split("[")[0].replace("-", "_") for each in messages} <= wanted
+
+
+def test_what_ros_looks_for_is_installed_where_it_looks(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "install_data", "--install-dir", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    share = tmp_path / "share"
+    assert (share / "ament_index" / "resource_index" / "packages" / "robo_rl").is_file()
+    assert (share / "robo_rl" / "package.xml").is_file()
+    installed = {path.name for path in (share / "robo_rl" / "launch").iterdir()}
+    assert installed == {path.name for path in LAUNCH.glob("*.launch.py")}

@@ -8,7 +8,11 @@ messages: here the hand is read only, and the arm is recovered by its own means.
 
 from __future__ import annotations
 
-from hardware.ros.layouts.trajectory import Layout
+from dataclasses import dataclass
+
+from hardware.ros.layouts.trajectory import DriverSettings, Layout
+from robo_rl.contracts import RobotSpec
+from robo_rl.errors import UserError
 
 
 def franka_ros2(arm: str = "fr3", namespace: str = "") -> Layout:
@@ -23,3 +27,21 @@ def franka_ros2(arm: str = "fr3", namespace: str = "") -> Layout:
         finger_states=f"{root}/franka_gripper/joint_states",
         external_torques=f"{root}/franka_robot_state_broadcaster/external_joint_torques",
     )
+
+
+@dataclass(frozen=True)
+class FrankaRos2Settings(DriverSettings):
+    """An FR3 or a Panda that runs under franka_ros2."""
+
+    namespace: str = ""
+    """That its nodes run in."""
+
+    def layout_of(self, spec: RobotSpec) -> Layout:
+        """The layout of the arm that ``spec`` names.
+
+        Raises:
+            UserError: if that is none of Franka's.
+        """
+        if spec.name not in ("fr3", "panda"):
+            raise UserError(f"franka_ros2 runs an fr3 or a panda, not {spec.name!r}; name the arm that it runs")
+        return franka_ros2(spec.name, self.namespace)

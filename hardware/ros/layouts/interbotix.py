@@ -7,7 +7,10 @@ message types are its own: they are not taken up here.
 
 from __future__ import annotations
 
-from hardware.ros.layouts.trajectory import Layout
+from dataclasses import dataclass
+
+from hardware.ros.layouts.trajectory import DriverSettings, Layout
+from robo_rl.contracts import RobotSpec
 
 _FINGER_OFFSET = 0.018  # m by which the two finger joints of a WidowX 250s add up to more than its pads are apart
 
@@ -25,3 +28,15 @@ def interbotix(robot_name: str = "wx250s") -> Layout:
         finger_command_joints=("left_finger",),
         finger_offset=_FINGER_OFFSET,
     )
+
+
+@dataclass(frozen=True)
+class InterbotixSettings(DriverSettings):
+    """A six-joint arm that runs under interbotix_xsarm_ros_control."""
+
+    robot_name: str = "wx250s"
+    """That it was started with."""
+
+    def layout_of(self, spec: RobotSpec) -> Layout:
+        """The layout of that arm."""
+        return interbotix(self.robot_name)

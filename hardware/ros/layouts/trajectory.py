@@ -55,6 +55,37 @@ class Layout:
     external_torques: str = ""
 
 
+@dataclass(frozen=True)
+class DriverSettings:
+    """How the driver of such an arm is reached; of every layout."""
+
+    rate: float = 50.0
+    """Set-points per second; at most as many as it publishes states, Hz."""
+    domain: int | None = None
+    """ROS_DOMAIN_ID that it runs on; None for the cell's own."""
+
+    def __post_init__(self) -> None:
+        if not 10.0 <= self.rate <= 1000.0:
+            raise UserError(f"rate is {self.rate} Hz; it must be from 10 to 1000")
+        if self.domain is not None and not 0 <= self.domain <= 232:
+            raise UserError(f"domain is {self.domain}; it must be from 0 to 232")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    layout: Layout
+    """Its topics and names."""
+
+
+@dataclass(frozen=True)
+class TrajectorySettings(DriverSettings, _Layout):
+    """An arm under any driver that has ros2_control's joint trajectory controller, by its topics and names."""
+
+    def layout_of(self, spec: RobotSpec) -> Layout:
+        """The layout that was written down."""
+        return self.layout
+
+
 class TrajectoryDrive:
     """A :class:`hardware.arms.drive.Drive` over a :class:`Layout`: joint positions, one point a cycle.
 

@@ -54,10 +54,9 @@ def test_torque_drive(scenario: str, address: str) -> None:
     assert code == 0, said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("drive", ["franky", "pylibfranka"])
+@pytest.mark.parametrize("drive", ["franky", pytest.param("pylibfranka", marks=pytest.mark.slow)])
 def test_drive_makes_a_robot(drive: str, address: str) -> None:
-    """The contract suite of robots, in a process of its own."""
+    """The contract suite of robots, in a process of its own; a minute each, so only the default drive by default."""
     code, said = run_contract(drive, address)
     assert code == 0, said
 

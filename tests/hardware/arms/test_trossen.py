@@ -125,6 +125,24 @@ def recovers(arm: Arm) -> bool:
     return not arm.status().fault
 
 
+def refuses(arm: Arm, fault: str) -> None:
+    """Neither a target nor a posture is taken in a fault."""
+    with pytest.raises(Faulted, match=fault):
+        arm.command(ToolCommand(2**40, np.array([0.3, 0.2, 0.3]), np.eye(3), 0.02, 0.3))
+    with pytest.raises(Faulted, match=fault):
+        arm.move_joints(HOME + 0.2, 0.02)
+
+
+def refuses_and_holds(arm: Arm, fault: str = "device") -> None:
+    """It refuses, unless it has recovered by itself meanwhile, and stays where it is."""
+    held = arm.state(PATIENCE).joint_pos
+    for _ in range(10):
+        if arm.status().fault:
+            refuses(arm, fault)
+        time.sleep(0.02)
+    np.testing.assert_allclose(arm.state(PATIENCE).joint_pos, held, atol=0.01)
+
+
 def test_it_is_a_drive_of_joints():
     drive = WidowXAI("127.0.0.1")
     assert isinstance(drive, JointDrive)
@@ -195,6 +213,7 @@ def test_an_error_of_the_controller_is_recovered(simulator, arm):
     simulator.fault("JOINT_OVERHEATED")
     assert wait(lambda: arm.status().fault == "device"), arm.status()
     assert "Joint overheated" in arm.status().reason
+    refuses_and_holds(arm)
     assert wait(lambda: arm.status().fault == "" or recovers(arm))
     np.testing.assert_allclose(arm.state(PATIENCE).joint_pos, HOME, atol=0.05)
 
@@ -204,7 +223,9 @@ def test_a_controller_that_hangs_is_latched(simulator, arm):
     assert wait(lambda: arm.status().fault == "stale_state")
     with pytest.raises(Faulted):
         arm.recover()
+    refuses(arm, "stale_state")
     simulator.signal(signal.SIGCONT)
+    refuses_and_holds(arm, "stale_state")  # until a person has looked, though it is back
     assert wait(lambda: recovers(arm)), arm.status()
 
 
@@ -212,6 +233,7 @@ def test_a_controller_that_died_and_came_back_waits_for_a_person(simulator, arm)
     simulator.kill()
     assert wait(lambda: arm.status().fault == "stale_state")
     assert arm.status().needs_acknowledgement
+    refuses(arm, "stale_state")
     simulator.start()
     assert wait(lambda: recovers(arm)), arm.status()
     assert arm.state(PATIENCE).joint_pos == pytest.approx(np.zeros(6), abs=0.05)  # the new one starts folded

@@ -6,7 +6,8 @@ import pytest
 
 from hardware.cameras import opencv
 from hardware.cameras.capture import ThreadedCamera
-from hardware.cameras.opencv import VideoFileSource, WebcamSource, video_file, webcam
+from hardware.cameras.opencv import VideoFileSource, WebcamSettings, WebcamSource, video_file, webcam
+from hardware.cameras.view import Intrinsics
 from robo_rl.errors import Stale, UserError
 
 
@@ -97,3 +98,43 @@ def test_a_wrong_index_names_what_is_connected(computer):
 def test_an_address_where_nobody_answers_is_refused():
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/ does not open"):
         ThreadedCamera("c", WebcamSource("http://127.0.0.1:1/", timeout=0.5))
+
+
+class Webcam:
+    """A device of OpenCV's that remembers what it was set to."""
+
+    def __init__(self, address):
+        self.address, self.told = address, {}
+        Webcam.last = self
+
+    def isOpened(self):  # noqa: N802  (OpenCV's name)
+        return True
+
+    def set(self, option, value):
+        self.told[option] = value
+        return True
+
+    def read(self):
+        return True, np.random.default_rng(len(self.told)).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_exposure_size_and_lens_of_a_webcam_are_those_of_its_settings(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    lens = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+    settings = WebcamSettings(0, width=64, height=48, fps=20.0, exposure=120.0, lens=lens, fovy=30.0)
+    with webcam("c", settings, 32, 32) as camera:
+        told = Webcam.last.told
+        assert (told[cv2.CAP_PROP_EXPOSURE], told[cv2.CAP_PROP_AUTO_EXPOSURE]) == (120.0, 1)
+        assert (told[cv2.CAP_PROP_FRAME_WIDTH], told[cv2.CAP_PROP_FPS]) == (64, 20.0)
+        assert camera.intrinsics.fovy == pytest.approx(30.0, abs=1.0)
+        assert camera.intrinsics.cx == pytest.approx(15.5)
+
+
+def test_a_lens_of_other_pictures_is_refused(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Webcam)
+    settings = WebcamSettings(0, lens=Intrinsics(640, 480, 600.0, 600.0, 320.0, 240.0))
+    with pytest.raises(UserError, match="lens is of 640x480 pictures and webcam 0 gives 64x48"):
+        webcam("c", settings)

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 from hardware.cameras.capture import CaptureSettings, ThreadedCamera
 from hardware.cameras.realsense import Bus, RealSenseSettings, RealSenseSource, realsense_camera, sdk, set_option
+from hardware.cell import ArmEntry, CameraEntry, Cell
+from hardware.devices import open_camera
 from hardware.emulation.realsense import BASELINE, EmulatedBus, record
 from robo_rl.errors import Stale, UserError
 
@@ -112,6 +115,57 @@ def test_two_cameras_at_once_and_one_unplugged(bus):
         b.wait(b.read(math.inf).index, timeout=5.0)
         bus.plug("A1")
         a.wait(a.read(math.inf).index, timeout=10.0)
+
+
+def test_pictures_that_are_held_back_are_as_old_as_that(bus):
+    with realsense_camera("wrist", "A1", settings=SMALL, bus=bus) as camera:
+        camera.wait(camera.read(math.inf).index + 10, timeout=10.0)  # its clock is known
+        bus.troubles["A1"].delay = 0.25
+        ages, index = [], camera.read(math.inf).index
+        for _ in range(20):
+            index = camera.wait(index, timeout=5.0).index
+            ages.append(time.monotonic() - camera.read(math.inf).stamp)
+        assert max(ages) > 0.2  # until the recording begins again, and its clock with it
+        bus.troubles["A1"].delay = 0.0
+        end = time.monotonic() + 10.0
+        while time.monotonic() - camera.read(math.inf).stamp > 0.1:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+
+def test_damaged_pictures_come_through_the_pipeline_and_good_ones_after_them(bus):
+    with realsense_camera("wrist", "A1", settings=SMALL, bus=bus) as camera:
+        bus.troubles["A1"].garbage = 1.0
+        index, noise = camera.read(math.inf).index, 0.0
+        for _ in range(8):
+            frame = camera.wait(index, timeout=5.0)
+            index, noise = frame.index, max(noise, float(frame.rgb[:90].std()))
+            assert np.isfinite(frame.depth).all()
+        assert noise > 50.0  # the scene is even there
+        bus.troubles["A1"].garbage = 0.0
+        end = time.monotonic() + 10.0
+        while camera.wait(camera.read(math.inf).index, timeout=5.0).rgb[:90].std() > 1.0:
+            assert time.monotonic() < end
+
+
+def test_it_is_reached_from_a_cell_file_with_its_troubles(recordings):
+    settings = {"recording": str(recordings["A1"]), "serial": "A1", "drop": 0.5}
+    cell = Cell(
+        "emulated", {"arm": ArmEntry("fr3", "franky", {"address": "127.0.0.1"})},
+        {"wrist": CameraEntry("emulated_realsense", 64, 64, settings)},
+    )  # fmt: skip
+    camera = open_camera(cell, "wrist")
+    frame = camera.read(math.inf)
+    assert frame.rgb.shape == (64, 64, 3)
+    gaps, index = [], frame.index
+    for _ in range(10):
+        gaps.append(camera.wait(index, timeout=5.0).index - index)
+        index += gaps[-1]
+    assert max(gaps) > 1
+    camera.close()
+    wrong = replace(cell.cameras["wrist"], settings={**settings, "drop": 1.5})
+    with pytest.raises(UserError, match=r"cameras\.wrist\.settings: drop is 1\.5; it must be from 0 to 1"):
+        open_camera(replace(cell, cameras={"wrist": wrong}), "wrist")
 
 
 @pytest.mark.parametrize(

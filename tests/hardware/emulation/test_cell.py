@@ -155,6 +155,42 @@ def test_an_unplugged_arm_is_a_stale_state_and_plugged_in_again_it_goes_on(arm, 
     until(lambda: recover(arm) and arm.status().mode == "holding", "holding again")
 
 
+@pytest.mark.parametrize(
+    ("fault", "latched"),
+    [
+        (Fault("drop", "state", 60.0, 0.5), ""),  # half of the states are enough
+        (Fault("drop", "state", 60.0, 1.0), "stale_state"),
+        (Fault("freeze", "state", 60.0), "stale_state"),
+        (Fault("delay", "state", 60.0, 2.0), "stale_state"),
+        (Fault("garbage", "state", 60.0, 1.0), ""),  # some are whole all the same; the others are told apart
+        (Fault("drop", "command", 60.0, 1.0), "device"),  # its own guard brakes
+        (Fault("garbage", "command", 60.0, 0.3), ""),
+    ],
+    ids=lambda value: f"{value.kind} {value.of} {value.amount:g}" if isinstance(value, Fault) else value,
+)
+def test_what_is_lost_late_or_nonsense_is_ridden_out_or_latched_and_moves_nothing(arm, cell, fault, latched):
+    client = CellClient(cell.folder, timeout=PATIENT)
+    before, seen = client.truth()["tcp"][0], set()
+    client.inject(fault)
+    try:
+        deadline = time.monotonic() + (PATIENT if latched else 1.5)
+        while time.monotonic() < deadline and latched not in seen - {""}:
+            seen.add(arm.status().fault)
+            time.sleep(0.002)
+        time.sleep(0.2)
+        assert np.linalg.norm(client.truth()["tcp"][0] - before) < 0.01
+    finally:
+        client.inject(dataclasses.replace(fault, seconds=0.0))
+    if latched:
+        assert latched in seen, seen
+    else:
+        assert not seen - {"", "device"}, seen  # a stalled machine is late with torques by itself
+    until(lambda: recover(arm) and arm.status().mode == "holding", "holding again")
+    state = arm.state(5.0)
+    assert np.isfinite(state.joint_pos).all()
+    assert np.linalg.norm(client.truth()["tcp"][0] - before) < 0.01
+
+
 def recover(arm):
     try:
         arm.recover()

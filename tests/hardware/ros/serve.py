@@ -1,4 +1,5 @@
-"""A process of its own for a node: `serve.py arm NAME DOMAIN` or `serve.py camera NAME DOMAIN [depth]`.
+"""A process of its own for a node: `serve.py arm NAME DOMAIN`, `serve.py camera NAME DOMAIN [depth]`, or
+`serve.py stop NAME DOMAIN PATH`: an emergency stop on a line of a board, of the arm NAME_arm.
 
 The arm here is made of numbers: its tool goes straight to where it is told. Its last line on standard output says what
 it had been asked to do.
@@ -13,7 +14,8 @@ import time
 
 import numpy as np
 
-from hardware.ros import Intrinsics, serve_arm, serve_camera
+from hardware.inputs.stop_inputs import GpioInput
+from hardware.ros import Intrinsics, serve_arm, serve_camera, serve_emergency_stop
 from robo_rl.contracts import Applied, Frame, RobotState, RobotStatus, ToolCommand
 from robo_rl.errors import Faulted, InvalidAction, Stale
 from robo_rl.robots.fr3 import FR3
@@ -158,6 +160,8 @@ def main() -> None:
         arm = NumbersArm()
         serve_arm(arm, name, domain=int(domain))
         print(json.dumps({"pursued": arm.pursued, "rejected": arm.rejected, "pos": arm.pos.tolist()}), flush=True)
+    elif kind == "stop":
+        serve_emergency_stop(GpioInput(more[0]), name, {f"{name}_arm": FR3}, domain=int(domain))
     else:
         size = [int(number) for number in more[1:]] or [64, 48]
         camera = NumbersCamera(name, "depth" in more, *size)

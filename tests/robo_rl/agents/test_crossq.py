@@ -100,7 +100,7 @@ class TestLearner:
             {"features": data.next_obs["state"]},
             data.discount,
         )
-        _, target = sac._update_critic(encoded)
+        _, target = sac.critic_step(encoded, sac.look_ahead(encoded, 1)[0], sac.learning)
         assert not target.requires_grad
 
     def test_each_critic_update_sees_one_joint_batch_and_the_policys_none(self) -> None:

@@ -202,12 +202,12 @@ class TestLearning:
         sac = SAC(pixel_space(), ACTIONS, config(encoder=encoder))
         part = next(sac._encoded(batch(8), 1))
         before, critic, policy = snapshot(sac.encoder), snapshot(sac.critic), snapshot(sac.policy)
-        sac._update_critic(part)
+        sac.critic_step(*part, sac.learning)
         assert moved(before, sac.encoder) == {"backbones", "heads", "proprio"}
         assert moved(policy, sac.policy) == {"encoder"}
         assert moved(critic, sac.critic)
         before, policy = snapshot(sac.encoder), snapshot(sac.policy)
-        sac._update_actor(part)
+        sac._update_actor(part[0])
         assert moved(before, sac.encoder) == set()
         assert moved(policy, sac.policy) == {"layers", "output"}
 
@@ -215,8 +215,8 @@ class TestLearning:
         sac = SAC(pixel_space(), ACTIONS, config(random_shift=0, critic_lr=0.1))
         data, seen = batch(16), []
         for part in sac._encoded(data, 2):
-            seen.append(part.obs["features"].detach().clone())
-            sac._update_critic(part)
+            seen.append(part[0].obs["features"].detach().clone())
+            sac.critic_step(*part, sac.learning)
         first = SAC(pixel_space(), ACTIONS, config(random_shift=0)).encoder
         halves = data.split(2)
         torch.testing.assert_close(seen[0], first(halves[0].obs))
@@ -224,7 +224,8 @@ class TestLearning:
 
     def test_the_target_is_no_way_for_the_encoder_to_learn(self) -> None:
         sac = SAC(pixel_space(), ACTIONS, config())
-        part = next(sac._encoded(batch(8), 1))
+        part, ahead = next(sac._encoded(batch(8), 1))
+        assert not ahead.inputs.requires_grad
         assert part.obs["features"].requires_grad
         assert not part.next_obs["features"].requires_grad
 
@@ -252,7 +253,7 @@ class TestLearning:
         shifted, still = SAC(pixel_space(), ACTIONS, config()), SAC(pixel_space(), ACTIONS, config(random_shift=0))
         obs = observations(4)
         assert torch.equal(shifted.act(obs, explore=False), still.act(obs, explore=False))
-        a, b = (next(sac._encoded(batch(8), 1)).obs["features"] for sac in (shifted, still))
+        a, b = (next(sac._encoded(batch(8), 1))[0].obs["features"] for sac in (shifted, still))
         assert not torch.allclose(a, b, atol=1e-3)
 
     def test_goes_on_bit_for_bit_after_save_and_load(self, tmp_path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from robo_rl.agents.ensemble import EnsembleMLP
 from robo_rl.agents.ensemble_kernel import MemberwiseMLP
+from robo_rl.agents.heads import HLGaussHead, ScalarHead
 
 
 def ensemble(members: int = 4, outputs: int = 3, norm: str = "layer", dropout: float = 0.0) -> EnsembleMLP:
@@ -86,6 +87,40 @@ class TestEnsemble:
                 assert other.dtype == torch.float32
                 assert (one - other).norm() < 0.06 * one.norm()
 
+    @pytest.mark.parametrize("norm", ["layer", "weight", "none"])
+    @pytest.mark.parametrize("outputs", [1, 101])
+    @pytest.mark.parametrize("dropout", [0.0, 0.3])
+    @pytest.mark.parametrize("stacked", [False, True])
+    def test_regression_is_the_derivative_of_its_loss(
+        self, norm: str, outputs: int, dropout: float, stacked: bool, monkeypatch
+    ) -> None:
+        """Without autograd, driver by driver; by autograd is what it has to agree with."""
+        head = ScalarHead() if outputs == 1 else HLGaussHead(0.0, 1.0)
+        net, x, target = ensemble(outputs=outputs, norm=norm, dropout=dropout), inputs(), torch.rand(7)
+        masks = net.draw_masks(7, torch.Generator().manual_seed(3), 4)
+        x.requires_grad_()
+        expected = net.one_by_one(x, None, masks)
+        head.loss(expected, target).mean(dim=1).sum().backward()
+        right = [p.grad.clone() for p in (x, *net.parameters())]
+        if stacked:
+            monkeypatch.setattr(net, "_memberwise", lambda x: False)
+        for _ in range(2):  # nothing is left over from the update before
+            x.grad = None
+            found = net.regress(x, target, head, masks)
+            torch.testing.assert_close(found, expected.detach())
+            for gradient, parameter in zip(right, (x, *net.parameters()), strict=True):
+                torch.testing.assert_close(parameter.grad, gradient)
+
+    def test_regression_in_bfloat16_is_near(self) -> None:
+        exact, rounded, x, target = ensemble(outputs=1), ensemble(outputs=1), inputs(64), torch.rand(64)
+        rounded.precision = torch.bfloat16
+        a, b = (net.regress(x, target, ScalarHead()) for net in (exact, rounded))
+        torch.testing.assert_close(a, b, rtol=0.05, atol=0.05)
+        for one, other in zip(exact.parameters(), rounded.parameters(), strict=True):
+            assert other.grad.dtype == torch.float32
+            assert not torch.equal(one.grad, other.grad)
+            assert (one.grad - other.grad).norm() < 0.06 * one.grad.norm()
+
     def test_a_subset_is_those_members_in_that_order(self) -> None:
         net = ensemble()
         x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
@@ -139,7 +174,7 @@ class TestDropout:
 
     def test_with_noise_the_chosen_share_is_left_out_and_the_rest_scaled_up(self) -> None:
         net = EnsembleMLP(2, 5, (400,), 1, norm="none", dropout=0.25, generator=torch.Generator().manual_seed(0))
-        masks = net._masks(inputs(50), 2, torch.Generator().manual_seed(0))
+        masks = net.draw_masks(50, torch.Generator().manual_seed(0), 2)
         assert [mask.shape for mask in masks] == [(2, 50, 400)]
         assert masks[0].unique().tolist() == [0.0, pytest.approx(4 / 3)]
         assert (masks[0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
@@ -149,7 +184,7 @@ class TestDropout:
     def test_it_comes_before_the_normalisation(self) -> None:
         net = EnsembleMLP(1, 5, (8,), 1, norm="layer", dropout=0.5, generator=torch.Generator().manual_seed(0))
         x = inputs()
-        masks = net._masks(x, 1, torch.Generator().manual_seed(3))
+        masks = net.draw_masks(len(x), torch.Generator().manual_seed(3), 1)
         hidden = (x @ net.weights[0][0] + net.biases[0][0]) * masks[0][0]
         expected = torch.nn.functional.layer_norm(hidden, (8,)).relu() @ net.weights[1][0] + net.biases[1][0]
         torch.testing.assert_close(net(x, noise=torch.Generator().manual_seed(3))[0], expected)
@@ -157,5 +192,5 @@ class TestDropout:
     @pytest.mark.parametrize("members", [None, torch.tensor([3, 1])])
     def test_both_drivers_leave_out_the_same_units(self, members: torch.Tensor | None) -> None:
         net = ensemble(dropout=0.5)
-        masks = net._masks(inputs(), 4 if members is None else 2, torch.Generator().manual_seed(3))
+        masks = net.draw_masks(7, torch.Generator().manual_seed(3), 4 if members is None else 2)
         torch.testing.assert_close(net.one_by_one(inputs(), members, masks), net.batched(inputs(), members, masks))

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -72,3 +74,20 @@ def test_another_file_is_told(tmp_path: Path) -> None:
     save_file({"a": np.ones(1)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="of this version"):
         ExportedPolicy.load(tmp_path / "other.safetensors")
+
+
+def test_it_acts_where_there_is_no_torch(tmp_path: Path) -> None:
+    exported(True).save(tmp_path / "policy.safetensors")
+    program = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from robo_rl.agents.exported import ExportedPolicy
+policy = ExportedPolicy.load(sys.argv[1])
+print(*policy.act({"state": np.ones(5, np.float32), "goal": np.zeros(2, np.float32)}))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "policy.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    here = exported(True).act({"state": np.ones(5, np.float32), "goal": np.zeros(2, np.float32)})
+    np.testing.assert_allclose([float(word) for word in done.stdout.split()], here, rtol=1e-6)

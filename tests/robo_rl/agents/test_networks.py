@@ -72,7 +72,7 @@ class TestPolicy:
         net = policy()
         features = torch.full((20000, 3), 0.3)
         mean, log_std = net(features[:1])
-        action, log_prob, std = net.sample(features, torch.Generator().manual_seed(0))
+        action, log_prob, std = net.sample(features, torch.randn(20000, 2, generator=torch.Generator().manual_seed(0)))
         u = torch.atanh(action.double())
         torch.testing.assert_close(u.mean(0).float(), mean[0], atol=0.03, rtol=0)
         torch.testing.assert_close(u.std(0).float(), log_std[0].exp(), atol=0.03, rtol=0)

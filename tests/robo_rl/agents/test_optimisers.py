@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robo_rl.agents.optimisers import Adan, make_optimiser
+from robo_rl.agents.optimisers import Adam, Adan, adam_, make_optimiser
 
 
 def reference(gradients: list[float], lr: float, betas: tuple[float, float, float], decay: float) -> list[float]:
@@ -110,5 +110,33 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, object]) -> None:
 def test_the_name_chooses() -> None:
     assert isinstance(make_optimiser("adan", [torch.zeros(1)], 0.1), Adan)
     adam = make_optimiser("adam", [torch.zeros(1)], 0.1, adam_beta1=0.5)
-    assert isinstance(adam, torch.optim.Adam)
+    assert isinstance(adam, Adam)
     assert adam.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+def test_adam_is_torchs_and_so_is_its_state() -> None:
+    """Also written out, as it stands in compiled updates."""
+    g = torch.Generator().manual_seed(0)
+    shapes = [(3, 5), (7,), ()]
+    start = [torch.randn(shape, generator=g) for shape in shapes]
+    theirs, ours, written = ([p.clone().requires_grad_() for p in start] for _ in range(3))
+    reference = torch.optim.Adam(theirs, 0.01, betas=(0.8, 0.999), fused=True)
+    adam, other = Adam(ours, 0.01, betas=(0.8, 0.999)), Adam(written, 0.01, betas=(0.8, 0.999))
+    for i in range(5):
+        gradients = [torch.randn(shape, generator=g) for shape in shapes]
+        for one, two, gradient in zip(theirs, ours, gradients, strict=True):
+            one.grad, two.grad = gradient.clone(), gradient.clone()
+        if i == 2:  # one without a gradient stays
+            theirs[1].grad = ours[1].grad = None
+        reference.step()
+        adam.step()
+        moved = [k for k in range(3) if ours[k].grad is not None]
+        with torch.no_grad():
+            parameters = [written[k] for k in moved]
+            adam_(parameters, [gradients[k] for k in moved], other.moments(parameters), 0.01, (0.8, 0.999), 1e-8)
+        for one, two, three in zip(theirs, ours, written, strict=True):
+            assert torch.equal(one, two)
+            torch.testing.assert_close(one, three)
+            for key, value in reference.state[one].items():
+                assert torch.equal(value, adam.state[two][key])
+                torch.testing.assert_close(value, other.state[three][key])

@@ -159,7 +159,10 @@ def test_optimisers_move_only_what_they_own(name: str) -> None:
         return {key.split(".")[0] for key in moved(before, sac.state_dict())}
 
     targets = {"target_critic"} if sac.target_critic is not None else set()
-    assert moved_by(lambda: sac._update_critic(encoded)) == {"critic", "critic_optimiser", "learning"} | targets
+    assert (
+        moved_by(lambda: sac.critic_step(encoded, sac.look_ahead(encoded, 1)[0], sac.learning))
+        == {"critic", "critic_optimiser", "learning"} | targets
+    )
     assert moved_by(lambda: sac._update_actor(encoded)) == {"policy", "actor_optimiser", "learning"}
     assert moved_by(lambda: sac._update_temperature(torch.tensor(0.3))) == {"log_temperature", "temperature_optimiser"}
 
@@ -170,7 +173,7 @@ def test_only_the_auxiliary_loss_moves_the_trunk_and_it_moves_no_more(name: str)
     sac.update(data, utd=2)
     encoded = sac._features(data)
     before = sac.state_dict()
-    sac._update_critic(encoded)
+    sac.critic_step(encoded, sac.look_ahead(encoded, 1)[0], sac.learning)
     sac._update_actor(encoded)
     assert "policy.encoder" not in moved(before, sac.state_dict())
     before = sac.state_dict()
@@ -185,8 +188,10 @@ class TestDropout:
         sac, data = agent(critic_dropout=0.5), batch(32)
         seen: list[object] = []
         for network in (sac.critic, sac.target_critic):
-            plain = network._masks
-            network._masks = lambda x, members, noise, plain=plain: seen.append(noise) or plain(x, members, noise)
+            plain = network.draw_masks
+            network.draw_masks = lambda rows, noise, members, plain=plain: (
+                seen.append(noise) or plain(rows, noise, members)
+            )
         sac.update(data, utd=1)
         assert seen == [sac.learning] * 3  # the target, the critics' update, the policy's
 

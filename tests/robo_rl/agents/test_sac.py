@@ -53,7 +53,14 @@ def with_target_values(sac: SAC, values: list[float]) -> SAC:
 def targets(sac: SAC, reward: list[float], discount: list[float]) -> Tensor:
     n = len(reward)
     state = {"features": torch.zeros(n, 3)}
-    return sac._td_target(Batch(state, torch.zeros(n, 2), torch.tensor(reward), state, torch.tensor(discount)))
+    batch = Batch(state, torch.zeros(n, 2), torch.tensor(reward), state, torch.tensor(discount))
+    (ahead,) = sac.look_ahead(batch, 1)
+    return sac.critic_step.target(batch.reward, batch.discount, ahead.inputs, ahead.log_prob, ahead.critics)
+
+
+def update_critics(sac: SAC, encoded: Batch) -> Tensor:
+    (ahead,) = sac.look_ahead(encoded, 1)
+    return sac.critic_step(encoded, ahead, sac.learning)[1]
 
 
 class TestTarget:
@@ -97,7 +104,7 @@ class TestUpdate:
             {"features": data.obs["state"]}, data.action, data.reward, {"features": data.obs["state"]}, data.discount
         )
         before = sac.state_dict()
-        sac._update_critic(encoded)
+        update_critics(sac, encoded)
         after = sac.state_dict()
         assert moved(before, after) == {"critic", "critic_optimiser", "target_critic", "learning"}
         before = after

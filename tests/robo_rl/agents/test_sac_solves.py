@@ -154,6 +154,13 @@ def test_swings_up_a_pendulum() -> None:
     assert np.mean(returns[-5:]) > -250
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 products here")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_reaches_as_well_in_bfloat16(seed: int) -> None:
+    """The bounds are those of float32, in as many steps."""
+    assert train(config(bfloat16=True), steps=1500, seed=seed) >= 0.95
+
+
 @pytest.mark.parametrize("name", SOLVES)
 def test_reaches_with_each_option(name: str) -> None:
     assert train(config(**SOLVES[name]), steps=2500) >= 0.95

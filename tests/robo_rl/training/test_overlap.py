@@ -4,7 +4,6 @@ import itertools
 import shutil
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,8 +176,6 @@ def test_on_a_robot_whatever_takes_long_waits_for_the_end_of_an_episode(point_en
     cells, moves = [], []
 
     class Robot(point_env):
-        world = SimpleNamespace(overruns=3)
-
         def step(self, action):
             moves.append("step")
             return super().step(action)
@@ -205,7 +202,6 @@ def test_on_a_robot_whatever_takes_long_waits_for_the_end_of_an_episode(point_en
         keep_episodes=False, sync=True,
     )  # fmt: skip
     summary = train(config, new_run(config, tmp_path), the_cell)
-    assert summary["overruns"] == 3
     assert summary["updates_forgone"] >= 0
     assert moves.count("log") >= 6
     assert moves.count("save") >= 3

@@ -9,12 +9,16 @@ import time
 import numpy as np
 import pytest
 
+from controllers.kinematics import Chain
 from hardware.arms.drive import Drive, JointDrive, PoseDrive, TorqueDrive
+from hardware.cell import ArmEntry, Cell, RosEntry
+from hardware.devices import check_settings, control_rate, make_arm
 from hardware.ros import Session
 from hardware.ros.layouts.franka_ros2 import franka_ros2
 from hardware.ros.layouts.interbotix import interbotix
 from hardware.ros.layouts.trajectory import TrajectoryDrive
-from robo_rl.errors import Stale, UserError
+from robo_rl.contracts import ToolCommand
+from robo_rl.errors import Faulted, Stale, UserError
 from robo_rl.robots.fr3 import FR3
 from robo_rl.robots.widowx250s import WIDOWX250S
 
@@ -25,7 +29,7 @@ FINGER = 0.03
 
 
 class Driver:
-    """Publishes joint states, jumps to what it is told, and remembers it."""
+    """Publishes joint states, follows what it is told as a trajectory controller does, and remembers it."""
 
     def __init__(self, session, layout, home):
         from sensor_msgs.msg import JointState
@@ -33,6 +37,7 @@ class Driver:
 
         self.layout = layout
         self.position = dict(zip(layout.joints, home, strict=True)) | dict.fromkeys(layout.fingers, FINGER)
+        self.goal, self.velocity = dict(self.position), dict.fromkeys(self.position, 0.0)
         self.silent = False
         self.told = []
         self.session = session
@@ -49,9 +54,16 @@ class Driver:
 
     def obey(self, message):
         self.told.append(message)
-        self.position.update(zip(message.joint_names, message.points[0].positions, strict=True))
+        self.goal.update(zip(message.joint_names, message.points[0].positions, strict=True))
+
+    def place(self, joints):
+        self.goal.update(zip(self.layout.joints, joints, strict=True))
+        self.position.update(self.goal)
 
     def publish(self):
+        for joint, goal in self.goal.items():
+            self.velocity[joint] = (goal - self.position[joint]) / 0.04  # what a point is sent for
+            self.position[joint] += 0.01 * self.velocity[joint]
         if self.silent:
             return
         message = self.kind()
@@ -59,6 +71,7 @@ class Driver:
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
         message.name = ["passenger", *reversed(self.position)]  # their order is theirs
         message.position = [9.9, *reversed(self.position.values())]
+        message.velocity = [0.0, *reversed(self.velocity.values())]
         for out in self.out:
             out.publish(message)
         if self.torques is not None:
@@ -115,7 +128,7 @@ def test_joints_are_sent_as_a_trajectory_of_one_point(rig, eventually):
     driver, drive = rig
     target = np.array(drive.spec.home) + 0.01
     drive.write_joints(target)
-    eventually(lambda: np.allclose(drive.read().joint_pos, target))
+    eventually(lambda: np.allclose(drive.read().joint_pos, target, atol=1e-6))
     told = next(message for message in reversed(driver.told) if list(message.joint_names) == list(driver.layout.joints))
     assert (told.points[0].time_from_start.sec, told.points[0].time_from_start.nanosec) == (0, 40_000_000)
 
@@ -164,6 +177,97 @@ def test_a_driver_that_is_not_there_is_said_with_the_remedy(monkeypatch):
     with pytest.raises(UserError, match=r"no joint states .* on ROS domain \d+ for 0 s; start its driver"):
         drive.open()
     assert threading.active_count() <= before
+
+
+@pytest.fixture
+def guarded(rig, eventually):
+    """The arm of a rig as a cell file names it, behind our guard."""
+    driver, drive = rig
+    name = "franka_ros2" if drive.spec is FR3 else "interbotix"
+    settings = {"namespace": "cell"} if drive.spec is FR3 else {"robot_name": "wx250s"}
+    entry = ArmEntry(
+        drive.spec.name,
+        name,
+        {**settings, "domain": DOMAIN},
+        {"max_state_age": 1.0, "max_force": 500.0, "max_torque": 100.0},
+    )
+    driver.silent = False
+    driver.place(drive.spec.home)
+    with make_arm(Cell("mine", {"arm": entry}, ros=RosEntry(domain=DOMAIN + 1)), "arm") as arm:
+        yield driver, arm
+
+
+def test_behind_our_guard_it_holds_pursues_and_stops(guarded, eventually):
+    _, arm = guarded
+    assert arm.status().mode == "holding"
+    start = arm.state(1.0)
+    goal = start.tcp_pos + np.array([0.0, 0.0, 0.02])
+    number = 0
+
+    def near():
+        nonlocal number
+        number += 1
+        arm.command(ToolCommand(number, goal, start.tcp_rot, start.gripper_width, 0.3))
+        return np.linalg.norm(arm.state(1.0).tcp_pos - goal) < 2e-3
+
+    eventually(near)
+    arm.stop("a person")
+    eventually(lambda: arm.status().fault == "stopped")
+    with pytest.raises(Faulted):
+        arm.command(ToolCommand(number + 1, goal, start.tcp_rot, 0.0, 0.3))
+    arm.recover()
+    eventually(lambda: arm.status().mode == "holding")
+
+
+def test_what_it_sends_through_our_guard_never_leaves_the_limits(guarded, eventually):
+    driver, arm = guarded
+    start = arm.state(1.0)
+    chain, high = Chain(arm.spec), np.array(arm.limits.workspace_high)
+    first = len(driver.told)
+    for number in range(1, 40):
+        arm.command(ToolCommand(number, high + 1.0, start.tcp_rot, start.gripper_width, 0.3))
+        time.sleep(0.05)
+    assert {"workspace"} <= set(arm.applied().reasons)
+    told = [m.points[0].positions for m in driver.told[first:] if list(m.joint_names) == list(driver.layout.joints)]
+    assert len(told) > 10
+    sent, _ = chain.forward(np.array([list(each) for each in told]))
+    # At a corner that its wrist barely reaches, set-points of joints are some millimetres beside the reference.
+    assert (np.asarray(sent) - high).max() <= 1e-2
+    assert np.abs(np.diff(np.asarray(sent), axis=0)).max() <= arm.limits.max_speed * 0.1  # a cycle, or a late few
+
+
+def test_a_driver_that_falls_silent_faults_the_arm(guarded, eventually):
+    driver, arm = guarded
+    driver.silent = True
+    eventually(lambda: arm.status().fault == "stale_state")
+    assert "is silent" in arm.status().reason
+    driver.silent = False
+
+
+def test_any_arm_with_a_trajectory_controller_is_described_in_the_cell_file():
+    layout = {
+        "title": "a driver of ours", "joints": [f"j{i}" for i in range(7)], "joint_states": "/their/joint_states",
+        "command": "/their/controller/joint_trajectory", "fingers": ["finger"], "finger_states": "/their/joint_states",
+    }  # fmt: skip
+    cell = Cell("mine", {"arm": ArmEntry("fr3", "trajectory", {"layout": layout, "rate": 100})})
+    check_settings(cell)
+    assert control_rate(cell, "arm") == 100.0
+    wrong = Cell("mine", {"arm": ArmEntry("fr3", "trajectory", {"layout": {**layout, "joints": ["j1"]}})})
+    with pytest.raises(UserError, match=r"arms\.arm: a driver of ours names 1 joints, but fr3 has 7"):
+        check_settings(wrong)
+
+
+def test_settings_of_a_layout_that_do_not_fit_are_told():
+    for arm, says in (
+        (ArmEntry("widowx250s", "franka_ros2"), "runs an fr3 or a panda, not 'widowx250s'"),
+        (ArmEntry("widowx250s", "interbotix", {"robot": "wx250s"}), "unknown field in arms.wx250s.settings: 'robot'"),
+        (ArmEntry("widowx250s", "interbotix", {"domain": 300}), "domain is 300; it must be from 0 to 232"),
+        (ArmEntry("widowx250s", "interbotix"), "its driver publishes /wx250s/joint_states, as our node would"),
+    ):
+        with pytest.raises(UserError) as told:
+            check_settings(Cell("mine", {"wx250s": arm}))
+        assert says in str(told.value)
+    check_settings(Cell("mine", {"wx250s": ArmEntry("widowx250s", "interbotix", {"domain": 3})}))  # apart by domain
 
 
 def test_an_arm_with_other_joints_is_refused():
