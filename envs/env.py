@@ -132,6 +132,17 @@ class Env:
         """What the task's scripted expert would do now, (B, A)."""
         return self.task.expert(self._with_privileged(self.reading).only(self._full)).clamp(-1.0, 1.0)
 
+    def progress(self) -> torch.Tensor:
+        """How near the goal each environment is, (B,): the task's scaled dense terms, whatever is learned from.
+
+        Raises:
+            UserError: if the task has no dense terms.
+        """
+        if not self.task.reward_scales:
+            raise UserError(f"task {self.task.name!r} has no dense terms, so nothing tells how far it has come")
+        terms = self.task.reward(self._with_privileged(self.reading)).terms()
+        return sum((scale * terms[name] for name, scale in self.task.reward_scales.items()), torch.zeros(()))
+
     def _with_privileged(self, reading: Reading) -> Reading:
         """The reading, with what the task takes its privileged ones to be where the world does not give them."""
         if not self._assumes:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from robo_rl.commands.arguments import parse
 from robo_rl.errors import UserError
 
+if TYPE_CHECKING:
+    from robo_rl.training.config import TrainConfig
+
 _PROG = "robo-rl record"
-_DESCRIPTION = """Record demonstrations: the successful episodes of a task, one file each.
+_DESCRIPTION = """Record demonstrations of a task, one file an episode.
+
+`robo-rl record TASK --device gamepad` lets a person do it, at the robot's pace: an episode begins with their first
+push. Its episodes are all stored, those that failed too, unless they are discarded; docs/human.md tells which button
+does what. `--device scripted`, the default, has the task's scripted expert do it, and stores what succeeded.
 
 `robo-rl record TASK --help` also lists the options of the task. It ends with one JSON line.
 
@@ -29,8 +35,12 @@ class RecordArguments:
     task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")]
     """Name of a task, or dotted path of one (package.module:Class)."""
 
-    source: Literal["scripted"] = "scripted"
-    """Who acts: the task's scripted expert."""
+    device: str = "scripted"
+    """Who acts: scripted (the task's expert), or a person at keyboard, gamepad or spacemouse (NAME:WHICH picks one of
+    several, by its path or number)."""
+
+    frame: str | None = None
+    """Frame that the person's device moves in: base, tool, or a camera of the task; None: the task's own."""
 
     episodes: int = 20
     """Successful episodes to record."""
@@ -47,8 +57,14 @@ class RecordArguments:
     obs: Literal["state", "pixels"] = "state"
     """What is recorded: the vector that the task observes, or camera images and what the arm knows of itself."""
 
+    cell: str | None = None
+    """Robot cell to record on instead of in a simulator: a cell file, or the name of one (robo-rl cell list)."""
+
+    arm: str | None = None
+    """Which arm of the cell; None: the only one."""
+
     num_envs: int = 4
-    """Environments side by side."""
+    """Environments side by side, where the scripted expert acts in a simulator."""
 
     seed: int = 0
     """Seed of the start states."""
@@ -65,10 +81,9 @@ def main(args: Sequence[str]) -> int:
         if {"-h", "--help"} & set(args):
             parse(RecordArguments, args, prog=_PROG, description=_DESCRIPTION)
         raise UserError(f"name the task first: {_PROG} TASK [options]")
-    from robo_rl.commands.environments import make_environment, options_type
+    from robo_rl.commands.environments import options_type
     from robo_rl.commands.task_options import with_task_options
     from robo_rl.training.config import TrainConfig, to_json
-    from robo_rl.training.demonstrations import record_expert
     from robo_rl.training.interrupts import Interrupts
 
     options = options_type(args[0])
@@ -79,25 +94,57 @@ def main(args: Sequence[str]) -> int:
         arguments.task,
         robot=arguments.robot,
         world=arguments.world,
+        cell=arguments.cell,
+        arm=arguments.arm,
         obs=arguments.obs,
         task_options=to_json(arguments.task_options),  # type: ignore[attr-defined]
     )
     folder = arguments.out or Path("demonstrations") / arguments.task.replace(":", "_")
-    env = make_environment(config, min(arguments.num_envs, arguments.episodes), arguments.seed)
-    try:
-        with Interrupts() as interrupts:
-            kept, tried = record_expert(
-                env,
-                folder,
-                arguments.episodes,
-                task=arguments.task,
-                robot=arguments.robot,
-                seed=arguments.seed,
-                should_stop=lambda: interrupts.requested,
-                on_kept=lambda kept, tried: print(f"{kept} kept of {tried} tries", file=sys.stderr),
-            )
-    finally:
-        env.close()
+    with Interrupts() as interrupts:
+        kept, tried = _record(arguments, config, folder, lambda: interrupts.requested)
     told = {"task": arguments.task, "robot": arguments.robot, "episodes": kept, "tries": tried, "out": str(folder)}
     print(json.dumps(told), flush=True)
     return interrupts.exit_code
+
+
+def _record(
+    arguments: RecordArguments, config: TrainConfig, folder: Path, should_stop: Callable[[], bool]
+) -> tuple[int, int]:
+    """Record; return how many episodes succeeded, and of how many."""
+    from robo_rl.commands.humans import check_device, open_person, tell
+    from robo_rl.commands.train import environments
+
+    check_device(arguments.device, "scripted")
+    scripted = arguments.device == "scripted"
+    if scripted and arguments.frame is not None:
+        raise UserError("frame: the scripted expert has no device; leave it out, or choose one by --device")
+    count = min(arguments.num_envs, arguments.episodes) if scripted and config.cell is None else 1
+    about: dict[str, Any] = {
+        "task": arguments.task,
+        "robot": arguments.robot,
+        "seed": arguments.seed,
+        "should_stop": should_stop,
+    }
+
+    def told(kept: int, tried: int) -> None:
+        tell(f"{kept} kept of {tried} tries")
+
+    with environments(config, should_stop) as (make_env, _):
+        env = make_env(count, arguments.seed)
+        try:
+            if scripted:
+                from robo_rl.training.demonstrations import record_expert
+
+                return record_expert(env, folder, arguments.episodes, on_kept=told, **about)
+            from robo_rl.human.intervention import InterventionEnv
+            from robo_rl.human.recording import record_person
+
+            person = open_person(arguments.device, env, frame=arguments.frame)
+            paced = config.cell is None
+            attended = InterventionEnv(env, {0: person}, paced=paced, should_stop=should_stop, tell=tell)
+            try:
+                return record_person(attended, folder, arguments.episodes, on_episode=told, **about)
+            finally:
+                person.close()
+        finally:
+            env.close()

@@ -20,6 +20,7 @@ from robo_rl.training.run_folder import RunFolder, read_json
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv
+    from robo_rl.human.intervention import InterventionEnv
     from robo_rl.training.session import MakeEnv
 
 _PROG = "robo-rl train"
@@ -31,6 +32,8 @@ _DESCRIPTION = """Train a policy.
 
 `robo-rl train --resume RUN` goes on with a run; only what ends or watches it may be set anew.
 
+`robo-rl train TASK --human gamepad` lets a person correct the policy while it learns; docs/human.md tells how.
+
 `robo-rl train TASK --config RUN/config.json` takes the settings of another run.
 
 `robo-rl train TASK --help` lists the options of the task too. Training ends with one JSON line, also in
@@ -39,7 +42,7 @@ RUN/summary.json."""
 # What may be set anew on resuming: it changes when training ends and how it is watched, not what is learned from what.
 _MAY_CHANGE = frozenset(
     {"steps", "max_minutes", "target_success", "final_episodes", "checkpoint_every", "log_every", "video_episodes"}
-    | {"eval_every", "eval_envs", "threads", "memory_budget_gb"}
+    | {"eval_every", "eval_envs", "threads", "memory_budget_gb", "human", "frame"}
 )
 
 
@@ -50,21 +53,25 @@ def main(args: Sequence[str]) -> int:
         from robo_rl import threads
 
         threads.configure(config.threads, spare=0 if config.cell is None else 1)
+        from robo_rl.commands.humans import supervisor
         from robo_rl.training.session import train
 
-        with _environments(config, lambda: interrupts.requested) as (make_env, told):
+        supervise = supervisor(config, lambda: interrupts.requested)
+        with environments(config, lambda: interrupts.requested) as (make_env, told):
             if run is None:
-                _try_out(config, make_env)
+                _try_out(config, make_env, supervise)
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
             else:
                 run.record_system(config.seed)
-            summary = train(config, run, make_env, should_stop=lambda: interrupts.requested, told=told)
+            summary = train(
+                config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise, told=told
+            )
         print(json.dumps(finite(summary)), flush=True)
         return interrupts.exit_code
 
 
 @contextlib.contextmanager
-def _environments(
+def environments(
     config: TrainConfig, should_stop: Callable[[], bool]
 ) -> Iterator[tuple[MakeEnv, Callable[[], dict[str, Any]]]]:
     """What makes the environments of a run, and what these have to tell at its end.
@@ -87,7 +94,7 @@ def _environments(
         yield the_cell, lambda: on_cell.figures([])
 
 
-def _try_out(config: TrainConfig, make_env: MakeEnv) -> None:
+def _try_out(config: TrainConfig, make_env: MakeEnv, supervise: Callable[[BatchedEnv], InterventionEnv] | None) -> None:
     """Find out what does not fit before a run folder is made: a wrong name or setting leaves nothing behind."""
     import torch
 
@@ -102,6 +109,8 @@ def _try_out(config: TrainConfig, make_env: MakeEnv) -> None:
     config = settled(config, None)
     env = make_env(1, config.seed)
     try:
+        if supervise is not None:
+            env = supervise(env)
         env = with_features(env, config.agent)
         make_encoder(env.observation_space, config.agent, torch.Generator())
         make_memory(config, env, round(config.memory_budget_gb * 1e9))

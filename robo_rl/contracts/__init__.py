@@ -12,6 +12,20 @@ from robo_rl.contracts.devices import (
     RobotStatus,
     ToolCommand,
 )
+from robo_rl.contracts.human import (
+    AUTHORITIES,
+    DEVICES,
+    LABELS,
+    PROVENANCE,
+    Deflection,
+    Human,
+    HumanInput,
+    InputDevice,
+    Label,
+    Provenance,
+    Request,
+    View,
+)
 from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Following, Metrics, Obs, Step
 from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
 from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
@@ -20,8 +34,12 @@ from robo_rl.contracts.task import Reward, Task
 from robo_rl.contracts.world import Command, Pose, Start, World
 
 __all__ = [
+    "AUTHORITIES",
+    "DEVICES",
+    "LABELS",
     "MAX_VALIDITY",
     "PRIVILEGED_PREFIX",
+    "PROVENANCE",
     "Agent",
     "Applied",
     "Batch",
@@ -29,17 +47,24 @@ __all__ = [
     "Camera",
     "CameraSpec",
     "Command",
+    "Deflection",
     "Following",
     "Frame",
     "Gripper",
+    "Human",
+    "HumanInput",
     "Impedance",
+    "InputDevice",
+    "Label",
     "Link",
     "Metrics",
     "Mode",
     "Obs",
     "Operator",
     "Pose",
+    "Provenance",
     "Reading",
+    "Request",
     "Reward",
     "Robot",
     "RobotSpec",
@@ -52,5 +77,6 @@ __all__ = [
     "Step",
     "Task",
     "ToolCommand",
+    "View",
     "World",
 ]

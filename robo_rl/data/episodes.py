@@ -2,9 +2,10 @@
 
 A file holds, for an episode of T steps, ``obs/KEY`` (T+1, ...), the last row after the last step; ``action`` (T, A)
 that the policy or the person asked for and ``executed_action`` (T, A) that was carried out; ``reward`` (T,);
-``terminated``, ``truncated`` and ``success`` (T,) bool. Its header says in JSON what task, robot, seed and source it
-comes from, which versions wrote it, how the observations are laid out, and a checksum of it all. ``dataset.json`` says
-what all episodes of the folder have in common. Nothing is pickled.
+``terminated``, ``truncated`` and ``success`` (T,) bool. Where a person could have a say it also holds ``human/NAME``
+(T, ...), what :class:`robo_rl.contracts.Provenance` calls NAME. Its header says in JSON what task, robot, seed and
+source it comes from, which versions wrote it, how the observations are laid out, and a checksum of it all.
+``dataset.json`` says what all episodes of the folder have in common. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from robo_rl import __version__
-from robo_rl.contracts import Step
+from robo_rl.contracts import LABELS, PROVENANCE, Step
 from robo_rl.data.journal import Journal, read_journal
 from robo_rl.errors import UserError
 from robo_rl.training.durable import remove_unfinished, write_file, write_json
@@ -37,6 +38,8 @@ FORMAT = "robo_rl episodes 1"
 """Name and version of the file format."""
 
 _PER_STEP = ("action", "executed_action", "reward", "terminated", "truncated", "success")
+_HUMAN = "human/"  # what the keys of :class:`robo_rl.contracts.Provenance` begin with
+_DISCARD = LABELS.index("discard")
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class Episode:
         truncated: (T,) bool, true in the last step at most; neither is true where the recording was interrupted.
         success: (T,) bool.
         metadata: task, robot, seed, source, versions, layout.
+        provenance: where the executed actions came from, each (T, ...), by the names of
+            :class:`robo_rl.contracts.Provenance`; empty where no person could have a say.
     """
 
     obs: Obs
@@ -64,6 +69,7 @@ class Episode:
     truncated: torch.Tensor
     success: torch.Tensor
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """T."""
@@ -101,11 +107,13 @@ class Episode:
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise EpisodeError(f"{path} holds numbers that are not finite")
         obs = {key.removeprefix("obs/"): value for key, value in tensors.items() if key.startswith("obs/")}
-        return Episode(obs, **{name: tensors[name] for name in _PER_STEP}, metadata=header)
+        said = {key.removeprefix(_HUMAN): value for key, value in tensors.items() if key.startswith(_HUMAN)}
+        return Episode(obs, **{name: tensors[name] for name in _PER_STEP}, metadata=header, provenance=said)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {f"obs/{key}": value for key, value in self.obs.items()}
         tensors |= {name: getattr(self, name) for name in _PER_STEP}
+        tensors |= {_HUMAN + name: value for name, value in self.provenance.items()}
         # Copies: safetensors refuses tensors that share memory, as the two actions may.
         return {name: _copy(tensor).contiguous() for name, tensor in tensors.items()}
 
@@ -118,9 +126,10 @@ class EpisodeWriter:
     """Collects the steps of B environments and stores each episode as soon as it is over.
 
     An episode is over at its end, at :meth:`finish`, or when the next observation of its environment is not the one
-    that the last step led to (somebody reset it). Leaving the ``with`` block stores what is under way, unless it was
-    discarded. Each step is on disk as it comes: of a process that was killed, the next writer of the folder stores what
-    was under way. Nothing recorded is lost. One writer a folder at a time.
+    that the last step led to (somebody reset it). One that a person labels ``discard`` is not stored. Leaving the
+    ``with`` block stores what is under way, unless it was discarded. Each step is on disk as it comes: of a process
+    that was killed, the next writer of the folder stores what was under way. Nothing recorded is lost. One writer a
+    folder at a time.
 
     Args:
         folder: where to; episodes that are there already stay, new ones are numbered on.
@@ -206,12 +215,14 @@ class EpisodeWriter:
                 "truncated": _copy(step.truncated[row]),
                 "success": _copy(step.info["success"][row]),
             }
+            values |= {_HUMAN + name: _copy(step.info[name][row]) for name in PROVENANCE if name in step.info}
             self._under_way.setdefault(env, []).append(values)
             self._now[env] = {key: _copy(value[row]) for key, value in step.obs.items()}
             journal = self._journals.setdefault(env, Journal(self.folder / f"under_way_{env}.journal"))
             journal.append(values | {f"next/{key}": value for key, value in self._now[env].items()})
             if bool(step.terminated[row]) or bool(step.truncated[row]):
-                self.finish([env])
+                discarded = "label" in step.info and int(step.info["label"][row]) == _DISCARD
+                (self.discard if discarded else self.finish)([env])
         return self.stored[before:]
 
     def finish(self, env_ids: Iterable[int] | None = None) -> None:
@@ -226,8 +237,9 @@ class EpisodeWriter:
             rows = self._under_way[env]
             steps = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
             obs = {key: torch.cat([steps.pop(f"obs/{key}"), last[None]]) for key, last in self._now[env].items()}
+            said = {key.removeprefix(_HUMAN): steps.pop(key) for key in list(steps) if key.startswith(_HUMAN)}
             path = self.folder / f"episode_{self._next_number:06d}.safetensors"
-            Episode(obs, **steps, metadata=self._metadata).save(path)
+            Episode(obs, **steps, metadata=self._metadata, provenance=said).save(path)
             self._next_number += 1
             self.stored.append(path)
             self.discard([env])
@@ -266,7 +278,7 @@ def load_episodes(folder: Path | str) -> list[Episode]:
     folder = Path(folder)
     files = _files(folder)
     if not files:
-        raise UserError(f"{folder}: no episodes there; record some with: robo-rl record TASK --source scripted")
+        raise UserError(f"{folder}: no episodes there; record some with: robo-rl record TASK")
     episodes, damages = [], []
     for path in files:
         try:

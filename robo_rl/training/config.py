@@ -13,6 +13,8 @@ import tyro
 
 from robo_rl.agents.sac import SACConfig
 from robo_rl.errors import UserError, unknown_name
+from robo_rl.human.authority import AuthoritySettings
+from robo_rl.human.simulated import SimulatedSettings
 
 T = TypeVar("T")
 
@@ -55,7 +57,20 @@ class TrainConfig:
     """Which arm of the cell; None: the only one."""
 
     keep_episodes: bool | None = None
-    """Keep every transition of training in RUN/episodes, step by step; None: on a robot cell."""
+    """Keep every transition of training in RUN/episodes, step by step; None: on a robot cell, or with a person."""
+
+    human: str | None = None
+    """Who may correct the policy while it learns: keyboard, gamepad, spacemouse (NAME:WHICH picks one of several, by
+    its path or number), or simulated."""
+
+    frame: str | None = None
+    """Frame that the person's device moves in: base, tool, or a camera of the task; None: the task's own."""
+
+    authority: AuthoritySettings = field(default_factory=AuthoritySettings)
+    """When the person is in control, and of how much."""
+
+    simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
+    """What kind of person ``--human simulated`` is."""
 
     obs: Literal["state", "pixels"] = "state"
     """What the policy sees: the vector that the task observes, or camera images and what the arm knows of itself."""
@@ -181,6 +196,10 @@ class TrainConfig:
             raise UserError(
                 "cell: a robot cell is one environment and a world of its own; leave out num_envs and world"
             )
+        if self.human not in (None, "simulated") and self.num_envs != 1:
+            raise UserError(f"num_envs: a person at a {self.human} looks after one environment; leave it out")
+        if self.frame is not None and self.human in (None, "simulated"):
+            raise UserError("frame: there is nobody at a device; give --human keyboard, gamepad or spacemouse too")
         if self.arm is not None and self.cell is None:
             raise UserError("arm: there is none to choose without a cell; give --cell too")
         for name in ("utd", "memory_budget_gb", "max_minutes"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robo_rl.contracts.learning import Obs, Step
-from robo_rl.data.episodes import EpisodeWriter, check_episodes, fill_replay, load_episodes
+from robo_rl.data.episodes import Episode, EpisodeWriter, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.config import TrainConfig
@@ -138,33 +138,38 @@ def provide_demonstrations(
     Raises:
         UserError: if there are too few, they are of another task, there is no expert, or it fails nearly always.
     """
-    if config.demos == 0:
+    if config.demos == 0 and config.human is None:
         return Demonstrations()
-    copies = 1 if config.cell is not None else min(config.demos, config.eval_envs)
+    copies = 1 if config.cell is not None else max(1, min(config.demos, config.eval_envs))
     env = make_env(copies, config.seed + _SEED_OFFSET)
     try:
         tries = None
-        if config.demo_path is None:
+        episodes: list[Episode] = []
+        if config.demos == 0:
+            folder = run.path
+        elif config.demo_path is None:
             folder = run.path / "demonstrations"
             tries = _recorded(folder, env, config, progress, should_stop)
         else:
             folder = config.demo_path
         if should_stop():
             return Demonstrations()
-        episodes = [episode for episode in load_episodes(folder) if bool(episode.success[-1])][: config.demos]
+        if config.demos:
+            episodes = [episode for episode in load_episodes(folder) if bool(episode.success[-1])][: config.demos]
         check_episodes(episodes, env.observation_space, env.action_space)
         if len(episodes) < config.demos:
             raise UserError(
                 f"demos: {config.demos} wanted, but {folder} holds {len(episodes)} successful ones; "
                 f"record more, or give --demos {len(episodes)}"
             )
-        if (task := episodes[0].metadata.get("task")) != config.task:
+        if episodes and (task := episodes[0].metadata.get("task")) != config.task:
             raise UserError(f"demo_path: {folder} was recorded for task {task!r}, not {config.task!r}")
         seen = with_features(env, config.agent, seed=config.seed + _SEED_OFFSET, device=config.device)
         buffer = ReplayBuffer(
             seen.observation_space,
             env.action_space,
-            capacity=sum(map(len, episodes)),
+            # Room for what a person will do; once it is used up, the oldest go.
+            capacity=sum(map(len, episodes)) + (min(config.replay_capacity, config.steps) if config.human else 0),
             n_step=config.n_step,
             discount=config.discount,
             device=config.device,

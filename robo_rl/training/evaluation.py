@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def evaluate(
     last step does.
 
     Args:
-        env: stepped and reset; whatever it was doing is abandoned.
+        env: stepped and reset; whatever it was doing is abandoned. Where people could take over, they do not.
         act: the policy.
         episodes: how many, at least 1.
         deterministic: take the policy's mode; otherwise its samples. Torch's global generator is seeded with ``seed``
@@ -126,7 +127,8 @@ def evaluate(
     returns = torch.zeros(batch, device=device)
     lengths = torch.zeros(batch, dtype=torch.long, device=device)
     found: dict[int, tuple[bool, float, int]] = {}
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    by_itself = getattr(env, "unattended", contextlib.nullcontext)  # where people could take over
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), by_itself():
         torch.manual_seed(seed)
         obs = hand_out.reset(torch.ones(batch, dtype=torch.bool, device=device), list(range(batch)))
         while len(found) < episodes:

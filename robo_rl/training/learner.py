@@ -101,6 +101,10 @@ class Learner:
         """
         self.memory.add(obs, action, step)
 
+    def deliver(self, insert: Callable[[], None]) -> None:
+        """Carry out what adds experience to memory or demonstrations by itself, where nothing is drawn from them."""
+        insert()
+
     def remember_episode(self, episode_return: float) -> None:
         """Tell the agent that an episode was played with its weights, and came to ``episode_return``."""
         self.agent.remember_episode(episode_return)
@@ -238,6 +242,10 @@ class LearnerThread(Learner):
     def store(self, obs: Obs, action: torch.Tensor, step: Step) -> None:
         """Hand B transitions over; see :meth:`Learner.store`."""
         self._hand_over(lambda: self.memory.add(obs, action, step))
+
+    def deliver(self, insert: Callable[[], None]) -> None:
+        """Hand it over; see :meth:`Learner.deliver`."""
+        self._hand_over(insert)
 
     def remember_episode(self, episode_return: float) -> None:
         """Hand a return over; see :meth:`Learner.remember_episode`."""

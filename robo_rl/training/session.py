@@ -12,13 +12,14 @@ import torch
 from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
+from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.training.acting import act_on
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
 from robo_rl.training.encoder_files import settled
-from robo_rl.training.evaluation import evaluate
+from robo_rl.training.evaluation import control_period, evaluate
 from robo_rl.training.feature_env import with_features
 from robo_rl.training.learner import Learner, LearnerThread
 from robo_rl.training.outcome import draw_curve, figures, make_film
@@ -28,6 +29,7 @@ from robo_rl.training.trainer import FINAL_SEED, Trainer
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv
+    from robo_rl.human.intervention import InterventionEnv
 
 MakeEnv = Callable[[int, int], "BatchedEnv"]
 """Builds an environment from the number of copies and the seed of its starts."""
@@ -39,6 +41,7 @@ def train(
     make_env: MakeEnv,
     *,
     should_stop: Callable[[], bool] = lambda: False,
+    supervise: Callable[[BatchedEnv], InterventionEnv] | None = None,
     told: Callable[[], dict[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Train, from the newest checkpoint in ``run`` if there is one, and return what ``summary.json`` holds.
@@ -48,6 +51,7 @@ def train(
         run: where everything goes.
         make_env: builds environments; the session closes them.
         should_stop: asked at every step; once true, a checkpoint and the summary are stored and the session ends.
+        supervise: puts the people who correct the policy into the environment that it learns in, None for nobody.
         told: asked at the end; gives what the summary tells besides.
 
     Raises:
@@ -60,7 +64,11 @@ def train(
         torch.manual_seed(config.seed)  # for whatever draws without a generator of its own
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
-        env = with_features(make_env(config.num_envs, config.seed), config.agent, **about_features)
+        env = make_env(config.num_envs, config.seed)
+        if supervise is not None:
+            env = supervised = supervise(env)
+            should_stop = _either(should_stop, supervised)
+        env = with_features(env, config.agent, **about_features)
         opened.callback(env.close)
         evaluation_env = env
         if config.cell is None:  # which there is but one of
@@ -71,7 +79,8 @@ def train(
         progress.say(f"run folder: {run.path}")
         demos = provide_demonstrations(config, run, make_env, progress, should_stop)
         episodes = None
-        if config.keep_episodes or (config.keep_episodes is None and config.cell is not None):
+        irretrievable = config.cell is not None or config.human is not None
+        if config.keep_episodes or (config.keep_episodes is None and irretrievable):
             about: dict[str, Any] = {
                 "task": config.task,
                 "robot": config.robot,
@@ -89,6 +98,11 @@ def train(
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
         return _finish(trainer, demos, setup_seconds, reason, told)
+
+
+def _either(should_stop: Callable[[], bool], supervised: InterventionEnv) -> Callable[[], bool]:
+    """Stop when somebody outside says so, or a person at a device does."""
+    return lambda: should_stop() or supervised.stop_requested
 
 
 def _make_trainer(
@@ -111,9 +125,20 @@ def _make_trainer(
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
     learner = Learner(config, agent, memory, demos.buffer)
     if config.overlaps:
-        waits = config.cell is None  # a robot waits for nobody
+        waits = config.cell is None and config.human in (None, "simulated")  # a robot waits for nobody, nor a person
         learner = LearnerThread(config, agent, memory, demos.buffer, waits=waits, should_stop=should_stop)
-    return Trainer(config, run, env, evaluation_env, learner, progress, should_stop, episodes)
+    trainer = Trainer(config, run, env, evaluation_env, learner, progress, should_stop, episodes)
+    if config.human is not None:
+        assert demos.buffer is not None  # which takes what people do
+
+        def note(episode: dict[str, Any]) -> None:
+            run.log({"kind": "episode", "env_steps": trainer.env_steps, **episode})
+
+        dt = control_period(env) or 0.1
+        trainer.supervision = Supervision.of(
+            memory, demos.buffer, config.num_envs, dt, deliver=learner.deliver, on_episode=note
+        )
+    return trainer
 
 
 def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:
@@ -191,6 +216,7 @@ def _finish(
         interrupted=reason == "interrupted",
         demos=demos.episodes,
         demo_tries=demos.tries,
+        **({} if trainer.supervision is None else {"supervision": trainer.supervision.figures()}),
         **({} if config.cell is None else {"updates_forgone": round(trainer.learner.forgone, 3)}),
         **({"seconds": trainer.spent()} if config.obs == "pixels" else {}),
         checkpoint_env_steps=best.env_steps if best is not None and reason != "interrupted" else trainer.env_steps,

@@ -22,6 +22,7 @@ from robo_rl.training.tally import EpisodeTally
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
     from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.human.supervision import Supervision
 
 # Start states of evaluations. They are far from the seeds that people give, so that no training start is among them;
 # the final ones are used for nothing else, so that no choice made while training has seen them.
@@ -45,7 +46,10 @@ class Trainer:
         learner: that experience goes to, with its agent and memory.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
-        episodes: where every transition is kept, None for nowhere.
+        episodes: where every step is kept, None for nowhere.
+
+    Attributes:
+        supervision: takes in the steps of an environment in which people may take over, None where nobody is.
 
     Example:
         >>> trainer = Trainer(config, run, env, evaluation_env, learner, progress)   # doctest: +SKIP
@@ -63,6 +67,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
         episodes: EpisodeWriter | None = None,
     ) -> None:
+        self.supervision: Supervision | None = None
         self.episodes = episodes
         self.config, self.run, self.env, self.evaluation_env = config, run, env, evaluation_env
         self.learner, self.agent = learner, learner.agent
@@ -150,6 +155,8 @@ class Trainer:
                 self._evaluate()
                 reason = "target" if self.target_reached else reason
         self._show()
+        if self.supervision is not None:
+            self.supervision.flush()
         self.save()
         return "interrupted" if self.should_stop() else reason
 
@@ -183,6 +190,8 @@ class Trainer:
         self.target_reached = state["target_reached"]
         self.last_evaluation, self._evaluated_at = state["last_evaluation"], state["evaluated_at"]
         self._evaluation_due = state["evaluation_due"]
+        if self.supervision is not None and "supervision" in state:
+            self.supervision.resume(state["supervision"])
         best = load_checkpoint(self.run.checkpoints, "best")
         self._best = best.state["score"] if best is not None else []
         self.env.seed(self.config.seed + 7919 * (1 + self.env_steps))  # Other starts than the ones already seen.
@@ -195,7 +204,10 @@ class Trainer:
 
     def _store(self, obs: Obs, action: torch.Tensor, step: Step) -> None:
         """Take one step into the memory and the counters, and let it be learned from: the one place where it is."""
-        self.learner.store(obs, step.info["executed_action"], step)
+        if self.supervision is None:
+            self.learner.store(obs, step.info["executed_action"], step)
+        else:
+            self.supervision.add(obs, step)
         if self.episodes is not None:
             self.episodes.add(obs, action, step)
         before = self.env_steps
@@ -204,7 +216,8 @@ class Trainer:
         if self.env_steps > self.config.warmup_steps:  # Before, random actions were played and no weights.
             if ended_with is not None:
                 self.learner.remember_episode(ended_with)
-            self.learner.allow(self.env.num_envs)
+            if self.supervision is None or self.supervision.ready:
+                self.learner.allow(self.env.num_envs)
         self._evaluation_due |= self._crossed(self.config.eval_every, before)
         self._log_due |= self._crossed(self.config.log_every, before)
         self._checkpoint_due |= self._crossed(self.config.checkpoint_every, before)
@@ -298,6 +311,8 @@ class Trainer:
         row = {"kind": "train", **self._counters(), "episodes": self._tally.episodes, **self._tally.figures()}
         row["utd"] = round(self.updates / learned_from, 4) if learned_from > 0 else 0.0
         row |= self.learner.figures()
+        if self.supervision is not None:
+            row |= self.supervision.figures()
         if self.config.obs == "pixels":
             row |= {f"seconds_{name}": seconds for name, seconds in self.spent().items()}
         self.run.log(row | {name: float(value) for name, value in self.learner.metrics.items()})
@@ -345,4 +360,5 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "evaluation_due": self._evaluation_due,
             "last_evaluation": self.last_evaluation,
+            **({} if self.supervision is None else {"supervision": self.supervision.state()}),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,8 @@ def film(
     places = min(env.num_envs, episodes)
     blank = np.zeros((size[1], size[0], 3), np.uint8)  # Every frame has all places, also in a last round with fewer.
     everywhere = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    by_itself = getattr(env, "unattended", nullcontext)  # where people could take over
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), by_itself():
         torch.manual_seed(seed)
         for first in range(0, episodes, env.num_envs):
             count = min(env.num_envs, episodes - first)

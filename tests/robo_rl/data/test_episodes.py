@@ -17,7 +17,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robo_rl.contracts import Step
+from robo_rl.contracts import DEVICES, LABELS, Provenance, Step
+from robo_rl.contracts.human import device_code
 from robo_rl.data import episodes as module
 from robo_rl.data.episodes import Episode, EpisodeError, EpisodeWriter, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
@@ -384,3 +385,51 @@ def test_demonstrations_of_another_task_are_refused(tmp_path):
         check_episodes(episodes, gym.spaces.Dict(state=SPACE["state"]), ACTION)
     with pytest.raises(UserError, match="action"):
         check_episodes(episodes, SPACE, gym.spaces.Box(-1, 1, (7,)))
+
+
+def said(label="none", segment=-1):
+    """What a step of one environment tells of a person's part in it."""
+    one = torch.ones(1, 2)
+    return Provenance(
+        policy_action=0.5 * one, human_action=0.25 * one,
+        authority=torch.tensor([int(segment >= 0)], dtype=torch.uint8), active=torch.tensor([segment >= 0]),
+        segment=torch.tensor([segment]), onset=torch.tensor([segment >= 0]), offset=torch.tensor([False]),
+        device=torch.tensor([device_code("gamepad")], dtype=torch.uint8), latency=torch.tensor([0.125]),
+        label=torch.tensor([LABELS.index(label)], dtype=torch.uint8),
+    )  # fmt: skip
+
+
+def test_what_a_person_did_is_stored_step_by_step_and_survives_a_kill(tmp_path):
+    writer = writer_to(tmp_path)
+    for t, segment in enumerate([-1, 0, -1]):
+        step = step_to([t + 1], [None], torch.zeros(1, 2))
+        step.info.update(said(segment=segment).to_info())
+        writer.add(observation([t]), torch.ones(1, 2), step)
+    writer_to(tmp_path)  # the first one was killed, as far as the folder can tell
+    (episode,) = load_episodes(tmp_path)
+    assert episode.provenance["segment"].tolist() == [-1, 0, -1]
+    assert episode.provenance["authority"].tolist() == [0, 1, 0]
+    there = Provenance.of(episode.provenance)
+    for name, value in said().to_info().items():
+        assert there.to_info()[name].dtype == value.dtype
+        assert there.to_info()[name].shape == (3, *value.shape[1:])
+    assert [DEVICES[code] for code in episode.provenance["device"]] == ["gamepad"] * 3
+
+
+def test_an_episode_that_a_person_discards_is_not_stored(tmp_path):
+    with writer_to(tmp_path) as writer:
+        for label in ("discard", "failure"):
+            for t, end in enumerate([None, "truncated"]):
+                step = step_to([t + 1], [end], torch.zeros(1, 2))
+                step.info.update(said(label if end else "none").to_info())
+                writer.add(observation([t]), torch.ones(1, 2), step)
+    (episode,) = load_episodes(tmp_path)
+    assert LABELS[episode.provenance["label"][-1]] == "failure"
+
+
+def test_files_from_before_people_had_a_say_are_read(tmp_path):
+    with writer_to(tmp_path) as writer:
+        record(writer, 2)
+    (episode,) = load_episodes(tmp_path)
+    assert episode.provenance == {}
+    assert Provenance.of(episode.provenance) is None

@@ -1,0 +1,1 @@
+"""The person in the loop: who is in control, what is learned from it, and people who are simulated."""
