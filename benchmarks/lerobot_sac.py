@@ -70,9 +70,8 @@ class Training:
 
     def __init__(self, options: Options) -> None:
         import torch
-        from lerobot.rl.buffer import ReplayBuffer
 
-        from benchmarks.learners.lerobot_updates import Learner
+        from benchmarks.learners.lerobot_updates import Learner, ReplayBuffer
         from benchmarks.setups import demonstrated, resolved_config
         from robo_rl.commands.environments import make_environment
 
@@ -132,7 +131,7 @@ class Training:
 
     def learn(self, updates: int) -> None:
         """As many updates of the critics, then one of policy and temperature; half of each batch demonstrations."""
-        from lerobot.rl.buffer import concatenate_batch_transitions
+        from benchmarks.learners.lerobot_updates import concatenate_batch_transitions
 
         half = self.config.batch_size // 2
         batches = [

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from lerobot.rl.buffer import ReplayBuffer
-from lerobot_updates import STATE, Learner
+from lerobot_updates import STATE, Learner, ReplayBuffer
 from timing import Setup, Work, serve
 
 SETUP = Setup.read()

@@ -22,6 +22,9 @@ if torch.version.cuda is None:
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.sac.configuration_sac import SACConfig
 from lerobot.policies.sac.modeling_sac import SACPolicy
+from lerobot.rl.buffer import ReplayBuffer, concatenate_batch_transitions
+
+__all__ = ["STATE", "Learner", "ReplayBuffer", "concatenate_batch_transitions"]
 
 STATE = "observation.state"
 

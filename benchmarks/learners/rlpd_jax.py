@@ -11,6 +11,7 @@ sys.path.insert(0, os.environ["RLPD_ROOT"])
 import gym
 import jax
 import numpy as np
+import tensorflow_probability.substrates.jax  # noqa: F401  RLPD takes it for loaded
 from rlpd.agents import SACLearner
 from rlpd.data import ReplayBuffer
 from timing import Setup, Work, serve

@@ -118,7 +118,7 @@ if __name__ == "__main__":
         {
             "block_10": partial(block, 10),
             "block_2": partial(block, 2),
-            "sac": lambda: partial(make(2).train, 1, SETUP.batch),
+            "sac": lambda: partial(make(2).train, gradient_steps=1, batch_size=SETUP.batch),
             "act": act,
             "replay": lambda: partial(state_memory(SETUP.transitions).sample, SETUP.batch),
             "replay_images": lambda: partial(pixel_memory(SETUP.frames).sample, SETUP.batch),

@@ -41,7 +41,7 @@ def make(critics: int, *, layer_norm: bool, updates: int) -> SAC:
 def train(critics: int, *, layer_norm: bool, updates: int) -> Work:
     """Updates. ``train`` itself waits for them: it hands figures of the losses to its logger."""
     model = make(critics, layer_norm=layer_norm, updates=updates)
-    return partial(model.train, SETUP.batch, updates)
+    return partial(model.train, gradient_steps=updates, batch_size=SETUP.batch)
 
 
 def act() -> Work:

@@ -124,13 +124,14 @@ def _time(work: Work, seconds: float, wait: Work) -> dict[str, list[float]]:
 
 
 def _growth(store: Callable[[int], object], count: int) -> float:
-    store(32)  # what is loaded on first use is no memory of transitions
+    # What is loaded on first use is no memory of transitions; kept, or its pages would be filled again.
+    warm = store(32)
     gc.collect()
     before = _resident()
     kept = store(count)
     gc.collect()
     grown = _resident() - before
-    del kept
+    del warm, kept
     return grown / count
 
 
