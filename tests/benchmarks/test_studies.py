@@ -144,6 +144,8 @@ def test_cached_features_are_judged_by_the_intervals_and_tell_their_shares():
     assert entries[2]["measured"][0] == {"rendering": 0.1, "learning": 0.5}
     found["equal-cached"] = [run(0, 0.2)]
     assert pixels.find_targets(summarise(pixels.ARMS, found), 60.0)[-1]["met"] is False
+    found |= {"equal-cached": [run(0, 0.0)], "equal-augmented": [run(0, 0.0)]}
+    assert pixels.find_targets(summarise(pixels.ARMS, found), 60.0)[-1]["met"] is None
 
 
 def test_overlapping_intervals_are_no_clear_difference():
