@@ -10,9 +10,7 @@ The last line on standard output is the outcome, as JSON.
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
@@ -43,20 +41,12 @@ class Options:
 def main(options: Options) -> dict:
     """Clone and return the outcome."""
     configure(1)
-    from benchmarks.setups import resolved_config
+    from benchmarks.setups import demonstrations, resolved_config
     from robo_rl.agents.behaviour_cloning import BehaviourCloning
     from robo_rl.commands.environments import make_environment
-    from robo_rl.training.config import to_json
-    from robo_rl.training.demonstrations import provide_demonstrations
-    from robo_rl.training.progress import TrainingProgress
-    from robo_rl.training.run_folder import RunFolder
 
     config = resolved_config(options.task, seed=options.seed, demos=options.demos, threads=1)
-    with tempfile.TemporaryDirectory() as folder, TrainingProgress(config.steps) as progress:
-        run = RunFolder.create(Path(folder), options.task, to_json(config), seed=options.seed)
-        demos = provide_demonstrations(
-            config, run, lambda n, seed: make_environment(config, n, seed), progress, lambda: False
-        )
+    demos = demonstrations(config)
     assert demos.buffer is not None
     env = make_environment(config, config.eval_envs, options.seed)
     agent = BehaviourCloning(env.observation_space, env.action_space, seed=options.seed)

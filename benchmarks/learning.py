@@ -1,8 +1,10 @@
 """How well and how fast `robo-rl train` learns from 20 demonstrations, and what the same budget gives without them.
 
 Arms, each with every seed, each on one core: `peg_insertion` from 20 scripted demonstrations; the same without;
-behaviour cloning on the same 20; Stable-Baselines3's SAC with its defaults and with our updates per step, discount and
-warm-up; `pick_cube` from 20 demonstrations. All are evaluated on the same start states by the same rule.
+behaviour cloning on the same 20; Stable-Baselines3's SAC with its defaults, with our updates per step, discount and
+warm-up, and with the latter and the same 20 demonstrations in its memory; LeRobot's SAC with the same 20 (installed
+into runs/benchmarks/lerobot_sac); `pick_cube` from 20 demonstrations. All are evaluated on the same start states by the
+same rule.
 
     python -m benchmarks.learning --seeds 0 1 2 --jobs 2
 
@@ -25,13 +27,18 @@ from benchmarks.study import Study, carry_out
 from robo_rl.training.jobs import Job
 from robo_rl.training.outcomes import WANTED, rate_at, train_outcome
 
-Arm = Literal["peg_insertion", "no-demos", "behaviour-cloning", "sb3-sac", "sb3-sac-like-ours", "pick_cube"]
+Arm = Literal[
+    "peg_insertion", "no-demos", "behaviour-cloning", "sb3-sac", "sb3-sac-like-ours", "sb3-sac-demos", "lerobot-sac",
+    "pick_cube",
+]  # fmt: skip
 ARMS: dict[str, str] = {
     "peg_insertion": "peg_insertion, 20 demos",
     "no-demos": "peg_insertion, no demos",
     "behaviour-cloning": "peg_insertion, behaviour cloning on 20 demos",
     "sb3-sac": "peg_insertion, SB3 SAC, its defaults",
     "sb3-sac-like-ours": "peg_insertion, SB3 SAC, our updates per step",
+    "sb3-sac-demos": "peg_insertion, SB3 SAC, our updates per step, 20 demos in its memory",
+    "lerobot-sac": "peg_insertion, LeRobot SAC, our updates per step, 20 demos",
     "pick_cube": "pick_cube, 20 demos",
 }
 """Arms and their titles."""
@@ -70,8 +77,13 @@ def make_job(options: Options, arm: str, seed: int) -> Job:
         words = f"python -m benchmarks.behaviour_cloning peg_insertion --seed {seed} --demos 20"
         return Job(arm, seed, (*words.split(), *f"--updates {options.cloning_updates} {final}".split()))
     if arm.startswith("sb3-sac"):
-        settings = "like-ours" if arm == "sb3-sac-like-ours" else "default"
+        settings = "default" if arm == "sb3-sac" else "like-ours"
         words = f"python -m benchmarks.sb3_sac robo_rl/PegInsertion-v0 --seed {seed} --settings {settings}"
+        budget = f"--minutes {options.minutes:g} --target {options.target:g} {final}"
+        demos = ("--demos", "20") if arm == "sb3-sac-demos" else ()
+        return Job(arm, seed, (*words.split(), *budget.split(), *demos))
+    if arm == "lerobot-sac":
+        words = f"python -m benchmarks.lerobot_sac peg_insertion --seed {seed} --demos 20"
         budget = f"--minutes {options.minutes:g} --target {options.target:g} {final}"
         return Job(arm, seed, (*words.split(), *budget.split()))
     task, demos = ("pick_cube" if arm == "pick_cube" else "peg_insertion"), (0 if arm == "no-demos" else 20)
@@ -107,10 +119,20 @@ def find_targets(results: Mapping[str, Mapping[str, Any]], minutes: float) -> li
         targets.append(target(what, f"< {lower}", upper, upper < lower))
     targets += [
         target(f"{found['title']}: success, all seeds", "reported", found["success_rate"], None)
-        for arm in ("sb3-sac", "sb3-sac-like-ours")
+        for arm in ("sb3-sac", "sb3-sac-like-ours", "sb3-sac-demos", "lerobot-sac")
+        if (found := results.get(arm)) is not None
+    ]
+    targets += [
+        target(f"{found['title']}: env steps of each seed to 95 %", "reported", steps_to_target(found["runs"]), None)
+        for arm in ("peg_insertion", "sb3-sac-demos", "lerobot-sac")
         if (found := results.get(arm)) is not None
     ]
     return targets
+
+
+def steps_to_target(runs: list[Mapping[str, Any]]) -> list[int | None]:
+    """Environment steps after which each run was confirmed to be at 95 %; None where it never was."""
+    return [run.get("steps_to_target") for run in runs]
 
 
 def at_equal_steps(ours: list[Mapping[str, Any]], others: list[Mapping[str, Any]]) -> list[float | None]:

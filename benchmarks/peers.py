@@ -21,24 +21,31 @@ class PeerError(Exception):
     """The peer could not be installed or started; the text says why in one line."""
 
 
-def make_venv(folder: Path, packages: tuple[str, ...]) -> Path:
-    """Return the Python of a virtual environment with ``packages``; it is made once.
+def make_venv(folder: Path, packages: tuple[str, ...], alone: tuple[str, ...] = ()) -> Path:
+    """Return the Python of a virtual environment; it is made once.
+
+    Args:
+        folder: where.
+        packages: what pip installs.
+        alone: what pip installs afterwards without looking at what it depends on.
 
     Raises:
         PeerError: if it cannot be made.
     """
     python, stamp = folder / "bin" / "python", folder / ".installed"
-    if stamp.exists() and stamp.read_text() == "\n".join(packages) and python.exists():
+    if stamp.exists() and stamp.read_text() == "\n".join(packages + alone) and python.exists():
         return python
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     for command in (
         [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *packages],
+        [*pip, *packages],
+        *([[*pip, "--no-deps", *alone]] if alone else []),
     ):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise PeerError(f"{' '.join(command[1:4])} failed: {said[-1] if said else done.returncode}")
-    stamp.write_text("\n".join(packages))
+    stamp.write_text("\n".join(packages + alone))
     return python
 
 

@@ -41,6 +41,8 @@ class Options:
     """Hyperparameters: those of Stable-Baselines3; batch size, updates per step, discount and warm-up of
     ``robo-rl train`` for that task; or hindsight relabelling with the step sizes and discount that RL
     Baselines3 Zoo has for FetchPush, but networks and batches for one core (the Zoo's are 512 wide and 2048)."""
+    demos: int = 0
+    """Demonstrations of the task's expert that its memory holds from the start, those of ``robo-rl train``."""
     target: float | None = 0.95
     """Success rate at which training stops, confirmed by an evaluation of ``final_episodes``; None: never."""
     eval_every: int = 5_000
@@ -63,6 +65,7 @@ def main(options: Options) -> dict[str, Any]:
     policy = "MultiInputPolicy" if "desired_goal" in evaluation_env.observation_space.spaces else "MlpPolicy"
     arguments = _arguments(options, evaluation_env.action_space.shape[0])
     model = SAC(policy, training_env, seed=options.seed, device="cpu", **arguments)
+    _remember_demonstrations(model, options)
     rule = EvaluationRule(
         evaluation_env,
         lambda obs, *, explore: _predict(model, obs, explore=explore),
@@ -108,10 +111,26 @@ def main(options: Options) -> dict[str, Any]:
         **figures,
         "env_steps": watch.num_timesteps,
         "updates": model._n_updates,
-        "demos": 0,
+        "demos": options.demos,
         "stopped_by": "target" if rule.target_reached else watch.reason,
         "arguments": json.loads(json.dumps(arguments, default=lambda kind: kind.__name__)),
     }
+
+
+def _remember_demonstrations(model: Any, options: Options) -> None:
+    """Put demonstrations where it draws from: uniformly, the oldest make room, as any transition of its own."""
+    if not options.demos:
+        return
+    from benchmarks.setups import demonstrated
+    from envs.gymnasium_adapters import IDS
+
+    if options.env_id not in IDS:
+        raise SystemExit(f"demos: {options.env_id} has no scripted expert; leave --demos out")
+    batch = demonstrated(IDS[options.env_id][0], options.demos, options.seed)
+    assert batch is not None
+    rows = (batch.obs["state"], batch.next_obs["state"], batch.action, batch.reward, batch.discount == 0.0)
+    for obs, following, action, reward, terminated in zip(*(each.numpy() for each in rows), strict=True):
+        model.replay_buffer.add(obs, following, action, reward, terminated, [{}])
 
 
 def _environments(options: Options) -> tuple[gymnasium.Env, BatchedEnv]:

@@ -97,9 +97,10 @@ def summarise(arms: Mapping[str, str], found: Found) -> dict[str, dict[str, Any]
     }
 
 
-def make_console() -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Return a console that is wide enough for the tables where the output is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(width=None if stream.isatty() else 160, stderr=stderr)
 
 
 def show_arms(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:

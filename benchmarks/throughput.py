@@ -12,10 +12,12 @@ Each pair is measured in turns within one run; what counts is the median of the 
 
 gym-hil is installed into runs/benchmarks/gym-hil, since it wants an older MuJoCo; where that fails, the report says so.
 Writes benchmarks/results/throughput.json. Parts can be run alone (`--only state`); the others keep what they came to.
+The last line on standard output is JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -202,7 +204,7 @@ def main(options: Options) -> int:
     """Measure, merge with what other parts came to, and return the exit code."""
     configure(1)
     choose_egl()
-    console = make_console()
+    console = make_console(stderr=True)
     path = options.results / "throughput.json"
     results = dict(load(path)["results"]) if path.exists() else {}
     for part in options.only:
@@ -224,7 +226,7 @@ def main(options: Options) -> int:
     save(report, options.results)
     show(results, console)
     show_targets(targets, console)
-    console.print(str(path))
+    print(json.dumps({"report": str(path), "targets": targets}))
     return 0
 
 

@@ -1,10 +1,13 @@
-"""The two studies of learning: what they run is what the command line knows, and what they promise is judged right."""
+"""The studies of learning: what they run is what the command line knows, and what they promise is judged right."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from benchmarks import behaviour_cloning, fetch, learning, sb3_sac
+from benchmarks import behaviour_cloning, fetch, learning, lerobot_sac, pixels, sb3_sac
 from benchmarks.study import Study, carry_out, summarise
 from robo_rl.commands.arguments import known_options
 from robo_rl.training.config import TrainConfig
@@ -19,6 +22,7 @@ def test_every_option_that_is_given_exists(job):
         "train": TrainConfig,
         "benchmarks.sb3_sac": sb3_sac.Options,
         "benchmarks.behaviour_cloning": behaviour_cloning.Options,
+        "benchmarks.lerobot_sac": lerobot_sac.Options,
     }
     kind = next(kinds[word] for word in job.command if word in kinds)
     default = TrainConfig("reach") if kind is TrainConfig else None
@@ -78,6 +82,70 @@ def test_controls_are_judged_by_their_intervals():
     cloning = next(value for what, value in found.items() if "behaviour cloning" in what)
     assert cloning == (0.8666, True)  # 80 of 100 reach up to 86.7 %, 97 of 100 down to 91.5 %
     assert found["peg_insertion, SB3 SAC, its defaults: success, all seeds"] == (0.0, None)
+
+
+def test_learners_from_the_same_demonstrations_are_reported_by_their_steps():
+    reached = {**outcome(0, 0.97), "steps_to_target": 4_000}
+    found = judged({"peg_insertion": [reached], "sb3-sac-demos": [outcome(0, 0.1)], "lerobot-sac": [reached]})
+    steps = {what: value for what, value in found.items() if "env steps" in what}
+    assert sorted(map(str, steps.values())) == ["([4000], None)", "([4000], None)", "([None], None)"]
+
+
+def test_sb3_remembers_the_very_demonstrations_of_ours():
+    from types import SimpleNamespace
+
+    from benchmarks.setups import demonstrated, demonstrations, resolved_config
+
+    stored = []
+    model = SimpleNamespace(replay_buffer=SimpleNamespace(add=lambda *row: stored.append(row)))
+    sb3_sac._remember_demonstrations(model, sb3_sac.Options("robo_rl/PegInsertion-v0", demos=2, seed=3))
+    ours = demonstrations(resolved_config("peg_insertion", seed=3, demos=2, threads=1)).buffer
+    batch = demonstrated("peg_insertion", 2, 3)
+    assert len(stored) == len(ours) == len(batch.reward)
+    assert (batch.obs["state"] == ours.gather(ours.valid_indices()).obs["state"]).all()
+    assert sum(row[4] for row in stored) == 2  # each success ends its episode for good
+    assert [row[3] for row in stored] == pytest.approx(batch.reward.tolist())
+    with pytest.raises(SystemExit, match="expert"):
+        sb3_sac._remember_demonstrations(model, sb3_sac.Options("FetchPush-v4", demos=2))
+
+
+def test_arms_of_the_pixel_study_differ_in_what_is_compared_only():
+    options = pixels.Options(equal_steps=500, equal_batch=32)
+    cached, augmented = (pixels.make_config(options, arm) for arm in ("equal-cached", "equal-augmented"))
+    assert (cached.agent.cache_features, augmented.agent.cache_features) == (True, False)
+    assert replace(cached, agent=replace(cached.agent, cache_features=False)) == augmented
+    assert (cached.obs, cached.steps, cached.batch_size, cached.target_success) == ("pixels", 500, 32, None)
+    assert pixels.make_config(options, "cached").max_minutes == 60.0
+
+
+def test_a_run_of_the_pixel_study_goes_on_where_it_was_stopped(tmp_path):
+    from robo_rl.training.config import to_json
+    from robo_rl.training.durable import write_json
+
+    options = pixels.Options(work=tmp_path)
+    job = pixels.make_job(options, "cached", 1)
+    assert job.go_on() is None
+    out = Path(job.command[job.command.index("--out") + 1])
+    run = out / "peg_insertion-1"
+    run.mkdir(parents=True)
+    write_json(run / "config.json", to_json(replace(pixels.make_config(options, "cached"), seed=1, out=out)))
+    assert job.go_on() == ("robo-rl", "train", "--resume", str(run))
+    assert pixels.make_job(options, "equal-cached", 1).go_on() is None
+
+
+def test_cached_features_are_judged_by_the_intervals_and_tell_their_shares():
+    def run(seed, rate):
+        return {**outcome(seed, rate), "seconds": {"rendering": 60.0, "learning": 300.0}}
+
+    found = {"cached": [run(seed, 0.9) for seed in range(3)]}
+    found |= {"equal-cached": [run(0, 0.5)], "equal-augmented": [run(0, 0.55)]}
+    entries = pixels.find_targets(summarise(pixels.ARMS, found), 60.0)
+    assert [entry["met"] for entry in entries] == [True, True, None, True]
+    assert entries[2]["measured"][0] == {"rendering": 0.1, "learning": 0.5}
+    found["equal-cached"] = [run(0, 0.2)]
+    assert pixels.find_targets(summarise(pixels.ARMS, found), 60.0)[-1]["met"] is False
+    found |= {"equal-cached": [run(0, 0.0)], "equal-augmented": [run(0, 0.0)]}
+    assert pixels.find_targets(summarise(pixels.ARMS, found), 60.0)[-1]["met"] is None
 
 
 def test_overlapping_intervals_are_no_clear_difference():
