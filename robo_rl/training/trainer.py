@@ -157,6 +157,7 @@ class Trainer:
         self._show()
         if self.supervision is not None:
             self.supervision.flush()
+        self.learner.stop()  # so that what is stored is also what the summary tells of
         self.save()
         return "interrupted" if self.should_stop() else reason
 

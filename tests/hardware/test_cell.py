@@ -80,10 +80,18 @@ def test_a_cell_survives_being_written(tmp_path):
         ("calibration.fixtures", {"hole": {"pos": [0, 0, 0], "quat": [1, 1, 0, 0]}}, "whose length is not 1"),
         ("ros", {"domain": 500}, "domain is 500; it must be from 0 to 232"),
         ("calibration", {"cameras": 3}, "calibration.cameras is 3; fields by name are expected"),
-        ("calibration", {"cameras": {"wrist": {"intrinsics": {"fx": 1.0}}}}, "intrinsics: fy is missing; expected a"),
         (
             "calibration",
-            {"cameras": {"wrist": {"intrinsics": {"width": 640, "height": 480, "fx": 1, "fy": 1, "cx": 1, "cy": 1}}}},
+            {"cameras": {"wrist": {"intrinsics": {"fx": 1.0}}}},
+            "[fx, fy, cx, cy] is [1.0, None, None, None]; 4 finite",
+        ),
+        (
+            "calibration",
+            {
+                "cameras": {
+                    "wrist": {"intrinsics": {"width": 640, "height": 480, "fx": 600, "fy": 600, "cx": 320, "cy": 240}}
+                }
+            },
             "is of pictures of 640x480, those of the camera are 128x128 and show another part of the scene",
         ),
         ("fixtures.hole.arm", "right", "unknown value of fixtures.hole: arm: 'right'; (known: arm)"),
