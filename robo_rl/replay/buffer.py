@@ -331,7 +331,7 @@ class ReplayBuffer:
         self, draw: Draw, block: Block, places: Sequence[slice], augment: Augmentation | None
     ) -> None:
         """Draw others for the transitions that made room for new ones while they were being copied."""
-        if self._ring.tail <= draw.numbers.min():
+        if self._ring.tail <= draw.numbers.min(initial=self._ring.head):
             return
         with self._lock:
             gone = np.flatnonzero(draw.numbers < self._ring.tail)
