@@ -46,8 +46,8 @@ class ReplayBuffer:
 
         reward = sum_{i<k} gamma^i r_i,   next_obs = s_k,   discount = gamma^k d
 
-    One thread may add while another one samples: a transition is drawn once it is whole, and if it was overwritten while
-    it was read, another one takes its place.
+    One thread may add while another one samples: a transition is drawn once it is whole, and if it was overwritten
+    while it was read, another one takes its place.
 
     Args:
         observation_space: of one environment; see :class:`Layout`.
@@ -86,7 +86,9 @@ class ReplayBuffer:
     ) -> None:
         self.layout = Layout(observation_space, action_space)
         if capacity < 2 * num_envs:
-            raise UserError(f"capacity: {capacity} observations for {num_envs} environments; give at least two for each")
+            raise UserError(
+                f"capacity: {capacity} observations for {num_envs} environments; give at least two for each"
+            )
         if n_step < 1:
             raise UserError(f"n_step: {n_step}; it must be at least 1")
         self.capacity = capacity
@@ -280,7 +282,11 @@ class ReplayBuffer:
             if not places.follows.all():
                 new = torch.from_numpy(np.flatnonzero(~places.follows))
                 self._rows[starts[new.to(device)], observed] = before[new.to(device)]
-                put(self._frames, starts[new.to(device)], {key: obs[key][new.to(obs[key].device)] for key in self._frames})
+                put(
+                    self._frames,
+                    starts[new.to(device)],
+                    {key: obs[key][new.to(obs[key].device)] for key in self._frames},
+                )
             self._rows[starts, observed.stop :] = done.to(torch.float32)
             ring.commit(places, over, terminated)
         return places
@@ -306,7 +312,9 @@ class ReplayBuffer:
         both = torch.from_numpy(np.concatenate([slots, ends])).to(device)
         count = len(slots)
         if place.step > 1 or count == block.size:  # all over the block: one gather covers both sides
-            torch.index_select(self._rows, 0, both, out=block.rows.view(-1, self.layout.width)[place.start :: place.step])
+            torch.index_select(
+                self._rows, 0, both, out=block.rows.view(-1, self.layout.width)[place.start :: place.step]
+            )
         else:
             for side, index in enumerate((both[:count], both[count:])):
                 torch.index_select(self._rows, 0, index, out=block.rows[side, place])

@@ -77,9 +77,7 @@ class Frames:
         if self._is_maps:
             variants = self.shape[0]
             which = torch.randint(variants, (len(slots),), generator=generator).to(slots.device)
-            torch.index_select(
-                self.rows.flatten(0, 1), 0, slots * variants + which, out=out.squeeze(1)
-            )
+            torch.index_select(self.rows.flatten(0, 1), 0, slots * variants + which, out=out.squeeze(1))
         elif self.dtype != torch.uint8 or len(self.shape) != 3:
             self.get(slots, out)
         else:

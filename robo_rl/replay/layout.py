@@ -160,8 +160,8 @@ class Block:
 def spread(counts: Sequence[int], parts: int) -> list[list[slice]]:
     """Return which rows each source fills, so that each of ``parts`` mini-batches holds ``counts[i]`` of source i.
 
-    A place is a slice, which a gather writes to by itself. So there should be few of them: the sources either take turns
-    row by row, with a period that divides the mini-batch, or fill one piece of each mini-batch.
+    A place is a slice, which a gather writes to by itself. So there should be few of them: the sources either take
+    turns row by row, with a period that divides the mini-batch, or fill one piece of each mini-batch.
 
     Example:
         >>> spread([128, 128], parts=20)

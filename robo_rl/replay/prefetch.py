@@ -48,7 +48,7 @@ class Prefetch:
 
     def __init__(self, source: MixedReplay, depth: int = 1) -> None:
         if source.blocks < depth + 1:
-            raise ValueError(f"{depth} batches drawn ahead and the one in use need {depth + 1} blocks, not {source.blocks}")
+            raise ValueError(f"{depth} batches ahead and the one in use need {depth + 1} blocks, not {source.blocks}")
         self.source = source
         self.depth = depth
         self._wanted = (0, 0)

@@ -43,8 +43,8 @@ class Found:
 def from_file(state: State, shape: tuple[int, int], num_envs: int, storage: Storage) -> Found:
     """Read a state whose rows lie in the files of ``storage``.
 
-    The files may have been written to after the state was saved, up to the end of the process that did; the oldest
-    transitions that made room for it are lost.
+    The files may have been written to after the state was saved, until its process ended. What came then is given up,
+    and the oldest transitions, which made room for it, are lost.
 
     Raises:
         UserError: if the files are not there or are of another shape.
@@ -59,10 +59,14 @@ def from_file(state: State, shape: tuple[int, int], num_envs: int, storage: Stor
     _check(tuple(state["file"].tolist()), shape, len(state["last"]), num_envs)
     capacity = shape[0]
     tail, head = state["span"].tolist()
+    written = max(storage.written, head)
     live = np.arange(tail, head)
-    kept = live >= storage.written - capacity
-    hop = state["hop"].numpy()[live % capacity][kept]
-    return Found(int(live[kept][0]) if kept.any() else head, head, hop, state["last"].numpy(), None)
+    kept = live[live >= written - capacity]
+    # Numbers go on after what was written last: those in between belong to rows that nothing starts in.
+    hop = np.concatenate([state["hop"].numpy()[kept % capacity], np.zeros(written - head, np.int8)])
+    if len(kept) == 0:
+        return Found(written, written, hop[:0], state["last"].numpy(), None)
+    return Found(int(kept[0]), written, hop, state["last"].numpy(), None)
 
 
 def from_tensors(state: State, layout: Layout, num_envs: int, capacity: int, reach: int) -> Found:

@@ -18,18 +18,18 @@ Kind = Literal["ram", "pinned", "device", "file"]
 class Storage:
     """Makes the large tensors of one replay buffer.
 
-    ``ram``: ordinary memory. ``pinned``: the same, and batches are gathered into page-locked memory, which a GPU fetches
-    by itself while the learner goes on. ``device``: the learner's GPU; nothing is copied. ``file``: files that are mapped
-    into memory, so that the operating system keeps in RAM what fits. All of their space is taken from the disk at once:
-    a disk that is too small says so at the start and never while learning.
+    ``ram``: ordinary memory. ``pinned``: the same, and batches are gathered into page-locked memory, which a GPU
+    fetches by itself while the learner goes on. ``device``: the learner's GPU; nothing is copied. ``file``: files that
+    are mapped into memory, so that the operating system keeps in RAM what fits. All of their space is taken from the
+    disk at once: a disk that is too small says so at the start and never while learning.
 
-    A file outlives its process. What was written before ``kill -9`` is there afterwards; after a power failure, what was
-    written since the last checkpoint may be in part.
+    A file outlives its process. What was written before ``kill -9`` is there afterwards; after a power failure, rows
+    that were overwritten since the last checkpoint may be in part the old ones.
 
     Args:
         kind: one of these.
         device: the learner's.
-        folder: of the files, for ``file``; None for a buffer of which only shape and size matter, nothing can be put in.
+        folder: of the files, for ``file``; None for a buffer that nothing is put in, to see whether it fits.
 
     Attributes:
         kind: as given.
@@ -41,13 +41,13 @@ class Storage:
         UserError: if the learner has no GPU where one is needed.
     """
 
-    def __init__(
-        self, kind: Kind = "ram", device: torch.device | str = "cpu", folder: Path | None = None
-    ) -> None:
+    def __init__(self, kind: Kind = "ram", device: torch.device | str = "cpu", folder: Path | None = None) -> None:
         self.kind = kind
         self.learner = torch.device(device)
         if kind in ("pinned", "device") and self.learner.type == "cpu":
-            raise UserError(f"replay_storage: {kind} is for a learner on a GPU, here it is on the CPU; give ram or file")
+            raise UserError(
+                f"replay_storage: {kind} is for a learner on a GPU, here it is on the CPU; give ram or file"
+            )
         self.device = self.learner if kind == "device" else torch.device("cpu")
         if kind == "file" and folder is None:
             self.device = torch.device("meta")

@@ -158,7 +158,8 @@ def test_mixed_batches_are_augmented_in_their_places(ratio, parts):
         of_demos = 0
         for i in range(20):
             t = int(part.obs["state"][i, 0])
-            fits = [is_shift_of(part.obs["front"][i], past[t]["front"][0], 1) for past in (history, shown) if t < len(past)]
+            image = part.obs["front"][i]
+            fits = [t < len(past) and is_shift_of(image, past[t]["front"][0], 1) for past in (history, shown)]
             assert sum(fits) == 1
             of_demos += not fits[0]
             past = (history, shown)[fits.index(True)]

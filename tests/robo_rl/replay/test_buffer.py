@@ -274,7 +274,7 @@ def tensors_of(buffer):
     found, open_ = [], [vars(buffer), vars(buffer._ring), *(vars(one) for one in buffer._frames.values())]
     for values in open_:
         for name, value in values.items():
-            if isinstance(value, torch.Tensor) and name != "rows" or isinstance(value, np.ndarray):
+            if (isinstance(value, torch.Tensor) and name != "rows") or isinstance(value, np.ndarray):
                 found.append(value)
     return found
 

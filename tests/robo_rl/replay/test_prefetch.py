@@ -13,9 +13,7 @@ from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.mixing import MixedReplay
 from robo_rl.replay.prefetch import Prefetch
 
-SPACE = gym.spaces.Dict(
-    cam=gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), state=gym.spaces.Box(-np.inf, np.inf, (6,))
-)
+SPACE = gym.spaces.Dict(cam=gym.spaces.Box(0, 255, (4, 4, 3), np.uint8), state=gym.spaces.Box(-np.inf, np.inf, (6,)))
 ACTION = gym.spaces.Box(-1, 1, (3,))
 NOTHING = torch.zeros(1, dtype=torch.bool)
 
@@ -153,9 +151,15 @@ def test_closing_ends_the_thread_whatever_it_does():
     full.close()
     with pytest.raises(RuntimeError, match="close"):
         full.sample(8)
-    with pytest.raises(KeyError), Prefetch(mixed(), 1) as ahead:
-        ahead.sample(8)
-        raise KeyError
+    failing = mixed()
+
+    def learn():
+        with Prefetch(failing, 1) as ahead:
+            ahead.sample(8)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        learn()
     assert threading.active_count() == before
 
 

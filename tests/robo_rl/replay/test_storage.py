@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, load_file, save
 
 from robo_rl.contracts import Step
 from robo_rl.errors import UserError
@@ -22,9 +22,7 @@ from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage
 from robo_rl.training.durable import StorageError
 
-SPACE = gym.spaces.Dict(
-    cam=gym.spaces.Box(0, 255, (4, 5, 3), np.uint8), state=gym.spaces.Box(-np.inf, np.inf, (3,))
-)
+SPACE = gym.spaces.Dict(cam=gym.spaces.Box(0, 255, (4, 5, 3), np.uint8), state=gym.spaces.Box(-np.inf, np.inf, (3,)))
 ACTION = gym.spaces.Box(-1, 1, (2,))
 GAMMA = 0.5
 
@@ -153,6 +151,7 @@ CHILD = """
 import sys, json
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from safetensors.torch import save_file
 from test_storage import *
 folder = Path({folder!r})
 buffer = make(folder, 300)
@@ -221,7 +220,7 @@ def test_all_space_of_a_file_is_taken_at_once(tmp_path):
 
 
 def test_a_budget_of_files_is_that_of_the_disk(tmp_path):
-    with pytest.raises(UserError, match="but disk_budget is 1.0 MB; lower capacity to .* or raise disk_budget"):
+    with pytest.raises(UserError, match=r"but disk_budget is 1.0 MB; lower capacity to .* or raise disk_budget"):
         make(tmp_path, capacity=1_000_000, memory_budget=1_000_000)
     assert list(tmp_path.iterdir()) == [tmp_path / "written.bin"]
 
@@ -240,6 +239,7 @@ def test_what_needs_a_gpu_is_refused_without(kind):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("kind", ["ram", "pinned", "device"])
 def test_batches_appear_on_the_gpu_wherever_they_lie(kind):
     plain = make(seed=3)
