@@ -183,17 +183,18 @@ class ReplayBuffer:
         self, block: Block, places: Sequence[slice], *, following: int = 0, augment: Augmentation | None = None
     ) -> None:
         """Draw what ``places`` of a block hold in all, as :meth:`sample` does, and copy it there."""
+        counts = [len(range(block.size)[place]) for place in places]
         with self._lock:
-            draw = self._draw(sum(len(range(block.size)[place]) for place in places))
+            draw = self._draw(sum(counts))
             ahead = self._follow(draw.slots, following) if following else None
         begin = 0
-        for place in places:
-            part = slice(begin, begin + len(range(block.size)[place]))
+        for place, count in zip(places, counts, strict=True):
+            part = slice(begin, begin + count)
             self._gather(draw, part, block, place, augment)
             self._relabel(draw, part, block, place)
             if ahead is not None:
                 block.add_following(place, ahead.rows(part))
-            begin = part.stop
+            begin += count
         if following == 0:
             block.following = None
         self._replace_overwritten(draw, block, places, augment)
@@ -209,7 +210,7 @@ class ReplayBuffer:
         everything = slice(0, len(slots), 1)
         with self._lock:
             where = slots.cpu().numpy()
-            draw = self._ring.fold(where, where, n_step=self.n_step, discount=self.discount)
+            draw = self._ring.fold(where, n_step=self.n_step, discount=self.discount)
             self._gather(draw, everything, block, everything, None)
         return block.batch()
 
@@ -311,10 +312,10 @@ class ReplayBuffer:
         slots, ends = draw.slots[part], draw.ends[part]
         both = torch.from_numpy(np.concatenate([slots, ends])).to(device)
         count = len(slots)
-        if place.step > 1 or count == block.size:  # all over the block: one gather covers both sides
-            torch.index_select(
-                self._rows, 0, both, out=block.rows.view(-1, self.layout.width)[place.start :: place.step]
-            )
+        if count == block.size:
+            torch.index_select(self._rows, 0, both, out=block.both_sides)
+        elif place.step > 1:  # all over the block: one gather covers both sides
+            torch.index_select(self._rows, 0, both, out=block.both_sides[place.start :: place.step])
         else:
             for side, index in enumerate((both[:count], both[count:])):
                 torch.index_select(self._rows, 0, index, out=block.rows[side, place])
@@ -325,8 +326,8 @@ class ReplayBuffer:
                     frames.get(index, out)
                 else:
                     frames.draw(index, out, augment, self._generator)
-        block.discount[place] = torch.from_numpy(draw.discount[part]).to(device)
-        if self.n_step > 1:
+        block.set_discount(place, draw.discount[part])
+        if draw.later is not None and draw.weights is not None:
             later = torch.from_numpy(draw.later[:, part]).to(device)
             weights = torch.from_numpy(draw.weights[:, part]).to(device)
             rewards = self._rows[:, self.layout.reward][later]
@@ -339,10 +340,12 @@ class ReplayBuffer:
         self, draw: Draw, block: Block, places: Sequence[slice], augment: Augmentation | None
     ) -> None:
         """Draw others for the transitions that made room for new ones while they were being copied."""
-        if self._ring.tail <= draw.numbers.min(initial=self._ring.head):
+        if self._ring.tail == draw.tail:
             return
         with self._lock:
-            gone = np.flatnonzero(draw.numbers < self._ring.tail)
+            gone = self._ring.overwritten(draw)
+            if len(gone) == 0:
+                return
             others = self._draw(len(gone))
             everything = slice(0, len(gone), 1)
             small = self.block(len(gone), augmented=augment is not None)

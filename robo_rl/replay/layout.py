@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import gymnasium
+import numpy as np
 import torch
 
 from robo_rl.contracts import Batch, Following
@@ -85,7 +86,8 @@ class Block:
         images: shape and kind of number of each image or feature map, as the batch shows it.
 
     Attributes:
-        rows: (2, N, width), rows that transitions start in and rows that hold their next observations.
+        both_sides: (2 N, width), rows that transitions start in, then rows that hold their next observations.
+        rows: the same, (2, N, width).
         images: each (2, N, ...).
         discount: (N,).
         following: the following steps, where there are some.
@@ -101,7 +103,8 @@ class Block:
         self.layout = layout
         self.size = size
         self.learner = storage.learner
-        self.rows = storage.block((2, size, layout.width), torch.float32)
+        self.both_sides = storage.block((2 * size, layout.width), torch.float32)
+        self.rows = self.both_sides.view(2, size, layout.width)
         self.images = {key: storage.block((2, size, *shape), kind) for key, (shape, kind) in images.items()}
         self.discount = storage.block((size,), torch.float32)
         self.following: Following | None = None
@@ -118,6 +121,13 @@ class Block:
         for key, images in self.images.items():
             images[:, place] = part.images[key]
         self.discount[place] = part.discount
+
+    def set_discount(self, place: slice, discount: np.ndarray) -> None:
+        """Write the discounts of the rows ``place``."""
+        if len(discount) == self.size and not self.discount.is_pinned():
+            self.discount = torch.from_numpy(discount).to(self.rows.device)
+        else:
+            self.discount[place] = torch.from_numpy(discount).to(self.rows.device)
 
     def add_following(self, place: slice | torch.Tensor, part: Following) -> None:
         """Copy the following steps of the rows ``place``."""
@@ -146,10 +156,10 @@ class Block:
                 following = Following(action, ahead, reward, valid)
             self._fetched = torch.cuda.Event()
             self._fetched.record()
-        obs, next_obs = (
-            self.layout.unpack(rows[side]) | {key: value[side] for key, value in images.items()} for side in (0, 1)
-        )
-        first = rows[0]
+        first, second = rows.unbind()
+        obs, next_obs = self.layout.unpack(first), self.layout.unpack(second)
+        for key, value in images.items():
+            obs[key], next_obs[key] = value.unbind()
         action, reward = first[:, self.layout.action], first[:, self.layout.reward]
         return Batch(obs, action, reward, next_obs, discount, following, augmented)
 

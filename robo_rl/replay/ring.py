@@ -8,25 +8,25 @@ import numpy as np
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Draw:
     """Transitions that were drawn, N of them: all that a gather needs to know beside the rows.
 
     Attributes:
-        numbers: of the rows that they start in, as these came.
-        slots: where those lie.
+        slots: where the rows lie that they start in.
         ends: slots of the observations that they lead to, n steps on.
         discount: float32.
+        tail: number of the oldest row when they were drawn.
         later: (n - 1, N) slots of the steps folded into a return after the first, and
-        weights: what the rewards there count, float32.
+        weights: what the rewards there count, float32; None for single steps.
     """
 
-    numbers: np.ndarray
     slots: np.ndarray
     ends: np.ndarray
     discount: np.ndarray
-    later: np.ndarray
-    weights: np.ndarray
+    tail: int
+    later: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -137,19 +137,21 @@ class Ring:
         """
         if not self._count:
             raise ValueError("the replay buffer is empty: add a transition before sampling")
-        numbers = torch.randint(self.tail, self.head, (n,), generator=generator).numpy()
-        slots = self.slots(numbers)
-        while not (starts := self.hop[slots] != 0).all():  # nothing starts there: draw another one
-            empty = np.flatnonzero(~starts)
-            numbers[empty] = torch.randint(self.tail, self.head, (len(empty),), generator=generator).numpy()
-            slots = self.slots(numbers)
-        return self.fold(slots, numbers, n_step=n_step, discount=discount)
+        # Some rows start nothing: a few more are drawn than are needed, and the first n that start something kept.
+        slots = self._some(n + n // 16 + 8, generator)
+        good = self.hop[slots].nonzero()[0][:n]
+        while len(good) < n:
+            slots = np.concatenate([slots[good], self._some(n, generator)])
+            good = self.hop[slots].nonzero()[0][:n]
+        return self.fold(slots[good], n_step=n_step, discount=discount)
 
-    def fold(self, slots: np.ndarray, numbers: np.ndarray, *, n_step: int, discount: float) -> Draw:
+    def fold(self, slots: np.ndarray, *, n_step: int, discount: float) -> Draw:
         """Follow the transitions in ``slots`` for n steps, or fewer where their episodes end."""
         hop = self.hop[slots]
         ends = self.slots(slots + np.abs(hop))
-        left = np.multiply(hop > 0, discount, dtype=np.float32)
+        left = (hop > 0) * np.float32(discount)
+        if n_step == 1:
+            return Draw(slots, ends, left, self.tail)
         later = np.empty((n_step - 1, len(slots)), np.int64)
         weights = np.empty((n_step - 1, len(slots)), np.float32)
         for i in range(n_step - 1):
@@ -158,7 +160,15 @@ class Ring:
             later[i], weights[i] = np.where(goes_on, ends, slots), np.where(goes_on, left, 0.0)
             left = np.where(goes_on, left * np.float32(discount) * (hop > 0), left)
             ends = self.slots(ends + np.abs(hop))
-        return Draw(numbers, slots, ends, left, later, weights)
+        return Draw(slots, ends, left, self.tail, later, weights)
+
+    def overwritten(self, draw: Draw) -> np.ndarray:
+        """Return which of the transitions of a draw made room for others since."""
+        age = (draw.slots - draw.tail) % self.capacity  # rows after the tail there was
+        return np.flatnonzero(age < self.tail - draw.tail)
+
+    def _some(self, count: int, generator: torch.Generator) -> np.ndarray:
+        return self.slots(torch.randint(self.tail, self.head, (count,), generator=generator).numpy())
 
     def chain(self, slots: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return slots (N, K) of the K steps that begin in ``slots``, slots that they lead to, and which there are.
