@@ -40,7 +40,7 @@ class Found:
     copy: Copy | None
 
 
-def from_file(state: State, shape: tuple[int, int], num_envs: int, storage: Storage) -> Found:
+def from_file(state: State, shape: tuple[int, ...], num_envs: int, storage: Storage) -> Found:
     """Read a state whose rows lie in the files of ``storage``.
 
     The files may have been written to after the state was saved, until its process ended. What came then is given up,
