@@ -196,7 +196,7 @@ class TrainConfig:
         if self.arm is not None and self.cell is None:
             raise UserError("arm: there is none to choose without a cell; give --cell too")
         if self.prefetch and not self.overlaps:
-            raise UserError("prefetch: batches drawn ahead make no run that is reproduced; give --sync False too")
+            raise UserError("prefetch: batches drawn ahead make no run that is reproduced; give --no-sync too")
         for name in ("utd", "memory_budget_gb", "disk_budget_gb", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

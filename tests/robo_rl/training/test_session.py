@@ -301,10 +301,15 @@ def test_a_run_whose_replay_lies_in_a_file_goes_on_with_it(point_env, tmp_path):
 
 def test_a_run_that_draws_ahead_ends_its_thread_and_can_be_resumed(point_env, tmp_path):
     before = threading.active_count()
-    config = small(steps=200, prefetch=2)
+    config = small(steps=200, sync=False, prefetch=2)
     run = new_run(config, tmp_path)
     train(config, run, maker(point_env))
     first = load_checkpoint(run.checkpoints, "latest").state["updates"]
     train(dataclasses.replace(config, steps=300), RunFolder.open(run.path), maker(point_env))
     assert load_checkpoint(run.checkpoints, "latest").state["updates"] > first > 0
     assert threading.active_count() == before
+
+
+def test_drawing_ahead_in_turns_is_refused():
+    with pytest.raises(UserError, match=r"prefetch: .* give --no-sync too"):
+        small(prefetch=1)
