@@ -90,7 +90,7 @@ class SAC:
                     "auxiliary.loss: its views are those of vectors; leave it out where images are observed"
                 )
             self.encoder = Features(encoder, config.auxiliary.width, generator=weights)
-        self._augment = Augmentation(config.random_shift, config.colour_jitter)
+        self.augment = Augmentation(config.random_shift, config.colour_jitter)
         self.policy = self._new_policy(weights)
         self.critic = self._new_critic(weights)
         self.target_critic: EnsembleMLP | None = None
@@ -213,8 +213,10 @@ class SAC:
             yield from zip(encoded.split(parts), self.look_ahead(encoded, parts), strict=True)
             return
         for part in batch.split(parts):
-            obs, next_obs = (self._augment(each, self.learning) for each in (part.obs, part.next_obs))
-            encoded = self._features(replace(part, obs=obs, next_obs=next_obs))
+            if not part.augmented:
+                obs, next_obs = (self.augment(each, self.learning) for each in (part.obs, part.next_obs))
+                part = replace(part, obs=obs, next_obs=next_obs)
+            encoded = self._features(part)
             yield encoded, self.look_ahead(encoded, 1)[0]
 
     def _features(self, batch: Batch) -> Batch:

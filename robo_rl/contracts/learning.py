@@ -99,6 +99,7 @@ class Batch:
         next_obs: the observation n steps later (fewer at an episode's end).
         discount: (N,) ``gamma**n * (1 - terminated)``, so that a target reads ``reward + discount * q_next``.
         following: the K steps from there on, where they were asked for.
+        augmented: images were changed at random already (shifts, colours), and of feature maps one was drawn.
     """
 
     obs: Obs
@@ -107,6 +108,7 @@ class Batch:
     next_obs: Obs
     discount: torch.Tensor
     following: Following | None = None
+    augmented: bool = False
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into ``parts`` batches of equal size, row i*size to (i+1)*size each; views, no copies."""
@@ -121,6 +123,7 @@ class Batch:
                 {k: v[rows] for k, v in self.next_obs.items()},
                 self.discount[rows],
                 None if self.following is None else self.following.rows(rows),
+                self.augmented,
             )
 
         return [cut(i) for i in range(parts)]

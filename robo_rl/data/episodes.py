@@ -321,10 +321,10 @@ def fill_replay(buffer: ReplayBuffer, episodes: Iterable[Episode]) -> int:
     """
     episodes = list(episodes)
     total = sum(len(episode) for episode in episodes)
-    if total > buffer.capacity - len(buffer):
+    if total + len(episodes) > buffer.free:
         raise UserError(
-            f"capacity: {len(episodes)} episodes hold {total} transitions, the replay buffer takes "
-            f"{buffer.capacity - len(buffer)} more; raise it"
+            f"capacity: {len(episodes)} episodes hold {total + len(episodes)} observations, the replay buffer takes "
+            f"{buffer.free} more; raise it"
         )
     for number, episode in enumerate(episodes):
         stream = [number % buffer.num_envs]

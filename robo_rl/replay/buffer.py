@@ -1,56 +1,65 @@
-"""The replay buffer: a ring of transitions that knows which one follows which."""
+"""The replay buffer: a ring of observations that knows which one follows which."""
 
 from __future__ import annotations
 
-import math
+import threading
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import gymnasium
+import numpy as np
 import torch
 
 from robo_rl.contracts import Batch, Following, Step
 from robo_rl.errors import UserError
-from robo_rl.replay.frames import FrameStore, is_image
+from robo_rl.replay import saved
+from robo_rl.replay.frames import Frames, put
+from robo_rl.replay.layout import Block, Layout
+from robo_rl.replay.ring import Draw, Places, Ring
 from robo_rl.replay.sizes import byte_size, grouped
+from robo_rl.replay.storage import Storage
 
 if TYPE_CHECKING:
+    from robo_rl.agents.augmentation import Augmentation
     from robo_rl.contracts.learning import Obs
 
 
 class ReplayBuffer:
-    """The newest ``capacity`` transitions of ``num_envs`` streams, sampled uniformly, n-step returns folded on the way.
+    """The newest observations of ``num_envs`` streams and the transitions between them, sampled uniformly.
 
-    A stream is the sequence of transitions of one environment. All streams share one ring, in order of arrival. Each
-    transition keeps its own next observation, so it is whole by itself: the newest one can be sampled at once, and
-    neither a truncation, an automatic reset nor the end of the ring can give it a wrong successor.
-
-    Vectors lie packed, one float32 row ``[obs | action | reward | 1 - terminated | next obs]`` a transition, so a batch
-    is one gather. Images lie in a :class:`FrameStore`, each once: the next observation of a transition and the
-    observation of its successor are the same frame.
+    A stream is the sequence of transitions of one environment. All streams share one ring of rows, in order of arrival.
+    A row holds one observation, and the action and reward of the transition that starts there; the next observation of
+    a transition is the row that its successor starts in, so each is stored once. What no transition starts in is a
+    stream's newest observation or the last one of an episode: T transitions take T + 1 rows. A transition is whole from
+    the start, so the newest one can be sampled at once, and neither a truncation, an automatic reset nor the end of the
+    ring can give it a wrong next observation. Images have a place for each row (:class:`Frames`).
 
     A transition is the successor of the one before in its stream, unless that one ended its episode, or
     :meth:`break_stream` was called, or its observation is not exactly the next observation stored there. The last rule
     makes a forgotten ``break_stream`` harmless (a reset by hand, an intervention, an environment that resets itself).
+    Nor is it, if other streams filled more rows in between than a hop can bridge (see :class:`Ring`): that takes a
+    stream that stands still while others advance.
 
     An n-step return takes as many of the n steps as its episode has from there, fewer at a termination, a truncation, a
     break, and at the newest transition; with ``k`` steps taken, d their last ``1 - terminated``::
 
         reward = sum_{i<k} gamma^i r_i,   next_obs = s_k,   discount = gamma^k d
 
+    One thread may add while another one samples: a transition is drawn once it is whole, and if it was overwritten
+    while it was read, another one takes its place.
+
     Args:
-        observation_space: of one environment; boxes only. With three dimensions or more, uint8 is an image and
-            float16 a feature map; all else is a vector.
+        observation_space: of one environment; see :class:`Layout`.
         action_space: of one environment.
-        capacity: transitions.
+        capacity: observations.
         num_envs: streams.
         n_step: steps folded into one return.
         discount: gamma.
-        device: where transitions live and batches appear.
-        memory_budget: bytes that the buffer may take, None for no bound.
+        device: where batches appear.
+        memory_budget: bytes that the buffer may take, None for no bound; of a storage in files, bytes on the disk.
         seed: of the sampling.
+        storage: where transitions live; RAM if None.
 
     Raises:
         UserError: if a space cannot be stored, or the capacity does not fit the budget or the number of environments.
@@ -73,12 +82,13 @@ class ReplayBuffer:
         device: torch.device | str = "cpu",
         memory_budget: int | None = None,
         seed: int = 0,
+        storage: Storage | None = None,
     ) -> None:
-        for key, space in observation_space.spaces.items():
-            if not isinstance(space, gymnasium.spaces.Box):
-                raise UserError(f"observation_space: {key!r} is a {type(space).__name__}; flatten it to a Box first")
-        if capacity < num_envs:
-            raise UserError(f"capacity: {capacity} transitions for {num_envs} environments; give at least one for each")
+        self.layout = Layout(observation_space, action_space)
+        if capacity < 2 * num_envs:
+            raise UserError(
+                f"capacity: {capacity} observations for {num_envs} environments; give at least two for each"
+            )
         if n_step < 1:
             raise UserError(f"n_step: {n_step}; it must be at least 1")
         self.capacity = capacity
@@ -87,56 +97,42 @@ class ReplayBuffer:
         self.discount = discount
         self.device = torch.device(device)
         self.memory_budget = memory_budget
-
-        self._shapes = {key: space.shape or () for key, space in observation_space.spaces.items()}
-        self._images = {key: space for key, space in observation_space.spaces.items() if is_image(space)}
-        self._vectors: dict[str, slice] = {}  # columns of each in an observation
-        width = 0
-        for key, shape in self._shapes.items():
-            if key not in self._images:
-                self._vectors[key] = slice(width, width + math.prod(shape))
-                width += math.prod(shape)
-        self._action = slice(width, width + math.prod(action_space.shape))
-        self._reward = self._action.stop
-        self._alive = self._reward + 1  # column of 1 - terminated
-        self._next = self._alive + 1  # first column of the next observation
-        self._width = self._next + width
-
         if memory_budget is not None and self._bytes_for(capacity) > memory_budget:
             fits = max(bisect_right(range(capacity), memory_budget, key=self._bytes_for) - 1, 0)
+            budget = "memory_budget" if storage is None else storage.budget
             raise UserError(
-                f"capacity: {grouped(capacity)} transitions need {byte_size(self.bytes_used)}, but memory_budget is "
-                f"{byte_size(memory_budget)}; lower capacity to {grouped(fits)} or raise memory_budget"
+                f"capacity: {grouped(capacity)} observations need {byte_size(self.bytes_used)}, but {budget} is "
+                f"{byte_size(memory_budget)}; lower capacity to {grouped(fits)} or raise {budget}"
             )
-        # Memory is taken page by page as rows are first written, not here.
-        self._rows = torch.empty((capacity, self._width), device=self.device)
-        # Slot of each one's successor, -1 if there is none; the last entry takes what no transition wants to know.
-        self._successor = torch.full((capacity + 1,), -1, device=self.device)
-        self._last = torch.full((num_envs,), -1, device=self.device)  # number of each stream's newest transition
-        self._frames: FrameStore | None = None
-        if self._images:
-            self._frames = FrameStore(self._images, self._frame_capacity(capacity), self.device)
-            self._obs_frame = torch.zeros(capacity, dtype=torch.int64, device=self.device)
-            self._next_frame = torch.zeros(capacity, dtype=torch.int64, device=self.device)
-        # Transitions are numbered as they come; number c lies in slot c % capacity, and [tail, head) are alive.
-        self._tail = 0
-        self._head = 0
-        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self.storage = storage or Storage("ram", self.device)
+        # RAM is taken page by page as rows are first written, not here.
+        self._rows = self.storage.empty("rows", (capacity, self.layout.width), torch.float32)
+        self._frames = {
+            key: Frames(space, capacity, f"frames.{key}", self.storage) for key, space in self.layout.images.items()
+        }
+        self._ring = Ring(capacity, num_envs)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
-        return self._head - self._tail
+        return len(self._ring)
 
     @property
     def bytes_used(self) -> int:
         """Bytes taken once the buffer is full: what the budget is held against."""
         return self._bytes_for(self.capacity)
 
+    @property
+    def free(self) -> int:
+        """Observations that can be added before the oldest make room."""
+        return self.capacity - (self._ring.head - self._ring.tail)
+
     def describe(self) -> str:
         """Return one line for people: what fits in, how much memory it takes."""
-        frames = f", {grouped(self._frames.capacity)} frames" if self._frames else ""
         budget = "" if self.memory_budget is None else f" of {byte_size(self.memory_budget)} budget"
-        return f"{grouped(self.capacity)} transitions{frames}, {byte_size(self.bytes_used)}{budget}"
+        place = "" if self.storage.kind == "ram" else f", {self.storage.kind}"
+        return f"{grouped(self.capacity)} observations, {byte_size(self.bytes_used)}{budget}{place}"
 
     def add(
         self, obs: Obs, action: torch.Tensor, step: Step, *, env_ids: Sequence[int] | torch.Tensor | None = None
@@ -155,126 +151,93 @@ class ReplayBuffer:
         Raises:
             ValueError: if a shape does not fit the spaces, or the streams are not different.
         """
-        count = len(step.reward)
-        streams = self._streams(count, env_ids)
-        rows = torch.cat(
-            [
-                *self._flat(obs, count),
-                action.reshape(count, -1).to(self.device, torch.float32),
-                step.reward.reshape(count, 1).to(self.device, torch.float32),
-                1.0 - step.terminated.reshape(count, 1).to(self.device, torch.float32),
-                *self._flat(step.obs, count),
-            ],
-            dim=1,
-        )
-        numbers = torch.arange(self._head, self._head + count, device=self.device)
-        slots = numbers % self.capacity
-        self._evict(self._head + count - self.capacity)
-
-        before = self._last[streams]
-        before_slot = before % self.capacity
-        follows = (self._rows[before_slot, self._next :] == rows[:, : self._action.start]).all(1)
-        if self._frames is not None:
-            follows &= self._frames.equal(self._next_frame[before_slot], obs)
-            follows = self._add_frames(slots, before, follows, obs, step.obs)
-        else:
-            follows &= before >= self._tail
-
-        self._rows[slots] = rows
-        self._successor[slots] = -1
-        self._successor[torch.where(follows, before_slot, self.capacity)] = slots
-        self._last[streams] = torch.where(step.done.to(self.device), -1, numbers)
-        self._head += count
-        return slots
+        places = self._store(obs, action, step, self._streams(len(step.reward), env_ids))
+        return torch.from_numpy(places.starts % self.capacity)
 
     def break_stream(self, env_ids: Sequence[int] | torch.Tensor | None = None) -> None:
         """Declare that the next transitions of these streams (of all, if None) do not follow the ones before."""
-        if env_ids is None:
-            self._last.fill_(-1)
-        else:
-            self._last[torch.as_tensor(env_ids, device=self.device)] = -1
+        with self._lock:
+            self._ring.open[slice(None) if env_ids is None else np.asarray(env_ids)] = -1
 
-    def sample(self, n: int, *, following: int = 0) -> Batch:
+    def sample(self, n: int, *, following: int = 0, augment: Augmentation | None = None) -> Batch:
         """Draw n transitions, uniformly and with replacement, from all that are stored.
 
         Args:
             n: how many.
             following: K, the steps from there on that come with them as :attr:`Batch.following`; 0 for none.
+            augment: what is done to images and feature maps while they are copied.
 
         Raises:
             ValueError: if there are none.
         """
-        slots = self._draw(n)
-        batch = self.gather(slots)
-        return replace(batch, following=self.follow(slots, following)) if following else batch
+        block = self.block(n, augmented=augment is not None)
+        self.sample_into(block, [slice(0, n, 1)], following=following, augment=augment)
+        return block.batch(augmented=augment is not None)
+
+    def block(self, size: int, *, augmented: bool = False) -> Block:
+        """Return memory for a batch of that size."""
+        shapes = {key: (one.drawn_shape if augmented else one.shape, one.dtype) for key, one in self._frames.items()}
+        return Block(self.layout, size, self.storage, shapes)
+
+    def sample_into(
+        self, block: Block, places: Sequence[slice], *, following: int = 0, augment: Augmentation | None = None
+    ) -> None:
+        """Draw what ``places`` of a block hold in all, as :meth:`sample` does, and copy it there."""
+        counts = [len(range(block.size)[place]) for place in places]
+        with self._lock:
+            draw = self._draw(sum(counts))
+            ahead = self._follow(draw.slots, following) if following else None
+        begin = 0
+        for place, count in zip(places, counts, strict=True):
+            part = slice(begin, begin + count)
+            self._gather(draw, part, block, place, augment)
+            self._relabel(draw, part, block, place)
+            if ahead is not None:
+                block.add_following(place, ahead.rows(part))
+            begin += count
+        if following == 0:
+            block.following = None
+        self._replace_overwritten(draw, block, places, augment)
 
     def valid_indices(self) -> torch.Tensor:
-        """Return the slots that :meth:`sample` draws from, oldest first."""
-        return torch.arange(self._tail, self._head, device=self.device) % self.capacity
+        """Return the slots of all transitions, those first whose observation came first."""
+        slots = self._ring.live
+        return torch.from_numpy(slots[self._ring.hop[slots] != 0])
 
     def gather(self, slots: torch.Tensor) -> Batch:
         """Return the transitions that start in ``slots`` (N,), n-step returns folded; copies, not views."""
-        rows = self._rows.index_select(0, slots)
-        reward = rows[:, self._reward]
-        discount = rows[:, self._alive] * self.discount
-        last, last_rows = slots, rows
-        if self.n_step > 1:
-            for _ in range(self.n_step - 1):
-                successor = self._successor.index_select(0, last)
-                goes_on = successor >= 0
-                last = torch.where(goes_on, successor, last)
-                here = self._rows[last, self._reward : self._next]  # (N, 2): reward, 1 - terminated
-                reward = torch.where(goes_on, reward + discount * here[:, 0], reward)
-                discount = torch.where(goes_on, discount * self.discount * here[:, 1], discount)
-            last_rows = self._rows.index_select(0, last)
-        obs = self._unpack(rows, 0)
-        next_obs = self._unpack(last_rows, self._next)
-        if self._frames is not None:
-            obs |= self._frames.get(self._obs_frame[slots])
-            next_obs |= self._frames.get(self._next_frame[last])
-        return Batch(obs, rows[:, self._action], reward, next_obs, discount)
+        block = self.block(len(slots))
+        everything = slice(0, len(slots), 1)
+        with self._lock:
+            where = slots.cpu().numpy()
+            draw = self._ring.fold(where, n_step=self.n_step, discount=self.discount)
+            self._gather(draw, everything, block, everything, None)
+        return block.batch()
 
     def follow(self, slots: torch.Tensor, steps: int) -> Following:
         """Return the K = ``steps`` steps that begin with the transitions in ``slots`` (N,), within their episodes."""
-        chain = [slots]
-        valid = [torch.ones_like(slots, dtype=torch.bool)]
-        for _ in range(steps - 1):
-            successor = self._successor.index_select(0, chain[-1])
-            goes_on = (successor >= 0) & valid[-1]
-            chain.append(torch.where(goes_on, successor, chain[-1]))
-            valid.append(goes_on)
-        taken = torch.stack(chain, dim=1)  # (N, K)
-        whole = torch.stack(valid, dim=1)
-        rows = self._rows[taken.flatten()]
-        obs = self._unpack(rows, self._next)
-        if self._frames is not None:
-            obs |= self._frames.get(self._next_frame[taken.flatten()])
-        gamma = self.discount ** torch.arange(steps, device=self.device)
-        shape = (len(slots), steps)
-        return Following(
-            rows[:, self._action].unflatten(0, shape),
-            {key: value.unflatten(0, shape) for key, value in obs.items()},
-            (rows[:, self._reward].unflatten(0, shape) * whole * gamma).sum(1),
-            whole,
-        )
+        with self._lock:
+            return self._follow(slots.cpu().numpy(), steps)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what it takes to go on, the state of the sampling included, as flat tensors.
 
-        Transitions come oldest first and are numbered from 0. Images are views: save them before the next :meth:`add`.
+        Rows and images are views, too large to copy: save them before the next :meth:`add`. Those of a storage in files
+        are not in there, since the files are; they are put on the disk itself.
         """
-        slots = self.valid_indices()
-        successor = self._successor[slots]
+        ring = self._ring
+        used = min(ring.head, self.capacity)
         state = {
-            "rows": self._rows[slots],
-            "successor": torch.where(successor >= 0, (successor - self._tail) % self.capacity, -1),
-            "last": torch.where(self._last >= self._tail, self._last - self._tail, -1),
+            "hop": torch.from_numpy(ring.hop[:used].copy()),
+            "last": torch.from_numpy(ring.open.copy()),
+            "span": torch.tensor([ring.tail, ring.head]),
             "generator": self._generator.get_state(),
         }
-        if self._frames is not None:
-            state |= {"obs_frame": self._obs_frame[slots], "next_frame": self._next_frame[slots]}
-            state |= self._frames.state_dict()
-        return state
+        if self.storage.kind == "file":
+            self.storage.flush()
+            return state | {"file": torch.tensor(self._rows.shape)}
+        images = {f"frames.{key}": one.rows[:used] for key, one in self._frames.items()}
+        return state | {"rows": self._rows[:used]} | images
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from what :meth:`state_dict` gave; the next samples are the ones that would have come.
@@ -282,98 +245,145 @@ class ReplayBuffer:
         Raises:
             UserError: if it comes from a buffer of other spaces or another number of environments, or does not fit in.
         """
-        rows = state["rows"]
-        if rows.shape[1] != self._width or len(state["last"]) != self.num_envs:
-            raise UserError(
-                f"replay state: rows of {rows.shape[1]} numbers and {len(state['last'])} environments, here "
-                f"{self._width} and {self.num_envs}; it was saved by another task or setting"
-            )
-        images = [f"frames.{key}" for key in self._images]
-        if sorted(images) != sorted(key for key in state if key.startswith("frames.")):
-            raise UserError("replay state: its images are not those of observation_space; it was saved by another task")
-        frames = max((len(state[key]) for key in images), default=0)
-        if len(rows) > self.capacity or (self._frames is not None and frames > self._frames.capacity):
-            raise UserError(f"capacity: {grouped(self.capacity)} holds less than the {grouped(len(rows))} saved")
-        self._tail, self._head = 0, len(rows)
-        self._rows[: self._head] = rows.to(self.device)
-        self._successor[: self._head] = state["successor"].to(self.device)
-        self._last[:] = state["last"].to(self.device)
-        if self._frames is not None:
-            self._obs_frame[: self._head] = state["obs_frame"].to(self.device)
-            self._next_frame[: self._head] = state["next_frame"].to(self.device)
-            held = torch.cat([self._obs_frame[: self._head], self._next_frame[: self._head]])
-            self._frames.load_state_dict(state, held)
-        self._generator.set_state(state["generator"].cpu())
+        with self._lock:
+            if "file" in state:
+                found = saved.from_file(state, tuple(self._rows.shape), self.num_envs, self.storage)
+            else:
+                found = saved.from_tensors(state, self.layout, self.num_envs, self.capacity, self._ring.reach)
+            self._ring.restore(found.tail, found.head, found.hop, found.newest)
+            if found.copy is not None:
+                self.storage.written = found.head
+                found.copy(self._rows, {key: one.rows for key, one in self._frames.items()})
+            generator = state["generator"].cpu()
+            if generator.shape == self._generator.get_state().shape:  # older versions drew on the GPU
+                self._generator.set_state(generator)
 
-    def _draw(self, n: int) -> torch.Tensor:
-        if not len(self):
-            raise ValueError("the replay buffer is empty: add a transition before sampling")
-        slots = torch.randint(len(self), (n,), generator=self._generator, device=self.device)
-        return (slots + self._tail) % self.capacity if self._tail else slots
+    def random_state(self) -> torch.Tensor:
+        """Return the state of the sampling."""
+        return self._generator.get_state()
 
-    def _add_frames(
-        self, slots: torch.Tensor, before: torch.Tensor, follows: torch.Tensor, obs: Obs, next_obs: Obs
-    ) -> torch.Tensor:
-        """Store the images of new transitions; return which of them follow the transition ``before`` and share a frame.
+    def set_random_state(self, state: torch.Tensor) -> None:
+        """Sample from here on as it would have been done after :meth:`random_state`."""
+        self._generator.set_state(state)
 
-        Where the pool is short of frames, the oldest transitions go.
-        """
-        assert self._frames is not None
-        while True:
-            follows = follows & (before >= self._tail)
-            new = (~follows).nonzero().squeeze(1)
-            missing = len(slots) + len(new) - self._frames.free_count
-            if missing <= 0:
-                break
-            self._evict(self._tail + (missing + 1) // 2)  # each frees two frames at most, so none goes in vain
-        obs_ids = self._next_frame[before % self.capacity]
-        if len(new):
-            obs_ids[new] = self._frames.put({key: obs[key].to(self.device)[new] for key in self._images})
-        next_ids = self._frames.put(next_obs)
-        self._frames.hold(torch.cat([obs_ids, next_ids]))
-        self._obs_frame[slots] = obs_ids
-        self._next_frame[slots] = next_ids
-        return follows
+    def _store(self, obs: Obs, action: torch.Tensor, step: Step, streams: np.ndarray) -> Places:
+        """Store one transition in each of ``streams``; return where they went."""
+        count, device, ring = len(streams), self._rows.device, self._ring
+        before, after = self.layout.flat(obs, count, device), self.layout.flat(step.obs, count, device)
+        done = torch.cat([action.reshape(count, -1).to(device), step.reward.reshape(count, 1).to(device)], dim=1)
+        over, terminated = step.done.cpu().numpy(), step.terminated.cpu().numpy()
+        observed = slice(0, self.layout.action.start)
+        with self._lock:
+            places = ring.admit(streams, self._same(ring.open[streams], before, obs))
+            head = int(places.ends[-1]) + 1
+            self.storage.written = max(self.storage.written, head) if ring.head else head
+            starts, ends = (torch.from_numpy(n % self.capacity).to(device) for n in (places.starts, places.ends))
+            self._rows[ends, observed] = after
+            put(self._frames, ends, step.obs)
+            if not places.follows.all():
+                new = torch.from_numpy(np.flatnonzero(~places.follows))
+                self._rows[starts[new.to(device)], observed] = before[new.to(device)]
+                put(
+                    self._frames,
+                    starts[new.to(device)],
+                    {key: obs[key][new.to(obs[key].device)] for key in self._frames},
+                )
+            self._rows[starts, observed.stop :] = done.to(torch.float32)
+            ring.commit(places, over, terminated)
+        return places
 
-    def _evict(self, tail: int) -> None:
-        """Forget the transitions numbered below ``tail``."""
-        if tail <= self._tail:
-            return
-        if self._frames is not None:
-            slots = torch.arange(self._tail, tail, device=self.device) % self.capacity
-            self._frames.release(torch.cat([self._obs_frame[slots], self._next_frame[slots]]))
-        self._tail = tail
+    def _same(self, opened: np.ndarray, before: torch.Tensor, obs: Obs) -> np.ndarray:
+        """Return (B,) whether the rows numbered ``opened`` hold just these observations."""
+        found = (opened >= 0) & (opened >= self._ring.tail)
+        if not found.any():
+            return found
+        slots = torch.from_numpy(opened % self.capacity).to(before.device)
+        same = (self._rows[slots, : self.layout.action.start] == before).all(1)
+        for key, frames in self._frames.items():
+            same &= frames.equal(slots, obs[key])
+        return found & same.cpu().numpy()
 
-    def _streams(self, count: int, env_ids: Sequence[int] | torch.Tensor | None) -> torch.Tensor:
-        if env_ids is None:
-            streams = torch.arange(count, device=self.device)
+    def _draw(self, n: int) -> Draw:
+        return self._ring.draw(n, self._generator, n_step=self.n_step, discount=self.discount)
+
+    def _gather(self, draw: Draw, part: slice, block: Block, place: slice, augment: Augmentation | None) -> None:
+        """Copy the transitions ``part`` of a draw to the rows ``place`` of a block."""
+        device = self._rows.device
+        slots, ends = draw.slots[part], draw.ends[part]
+        both = torch.from_numpy(np.concatenate([slots, ends])).to(device)
+        count = len(slots)
+        if count == block.size:
+            torch.index_select(self._rows, 0, both, out=block.both_sides)
+        elif place.step > 1:  # all over the block: one gather covers both sides
+            torch.index_select(self._rows, 0, both, out=block.both_sides[place.start :: place.step])
         else:
-            streams = torch.as_tensor(env_ids, device=self.device)
-            if len(streams) != count or len(streams.unique()) != count:
-                raise ValueError(f"env_ids: {count} transitions need as many different streams, got {streams.tolist()}")
+            for side, index in enumerate((both[:count], both[count:])):
+                torch.index_select(self._rows, 0, index, out=block.rows[side, place])
+        for key, frames in self._frames.items():
+            for side, index in enumerate((both[:count], both[count:])):
+                out = block.images[key][side, place]
+                if augment is None:
+                    frames.get(index, out)
+                else:
+                    frames.draw(index, out, augment, self._generator)
+        block.set_discount(place, draw.discount[part])
+        if draw.later is not None and draw.weights is not None:
+            later = torch.from_numpy(draw.later[:, part]).to(device)
+            weights = torch.from_numpy(draw.weights[:, part]).to(device)
+            rewards = self._rows[:, self.layout.reward][later]
+            block.rows[0, place, self.layout.reward] += (rewards * weights).sum(0)
+
+    def _relabel(self, draw: Draw, part: slice, block: Block, place: slice) -> None:
+        """Change what was copied to the rows ``place`` of a block; for buffers that do."""
+
+    def _replace_overwritten(
+        self, draw: Draw, block: Block, places: Sequence[slice], augment: Augmentation | None
+    ) -> None:
+        """Draw others for the transitions that made room for new ones while they were being copied."""
+        if self._ring.tail == draw.tail:
+            return
+        with self._lock:
+            gone = self._ring.overwritten(draw)
+            if len(gone) == 0:
+                return
+            others = self._draw(len(gone))
+            everything = slice(0, len(gone), 1)
+            small = self.block(len(gone), augmented=augment is not None)
+            self._gather(others, everything, small, everything, augment)
+            self._relabel(others, everything, small, everything)
+            at = torch.cat([torch.arange(block.size)[place] for place in places])[torch.from_numpy(gone)]
+            block.write(at, small)
+            if block.following is not None:
+                steps = block.following.valid.shape[1]
+                block.add_following(at, self._follow(others.slots, steps))
+
+    def _follow(self, slots: np.ndarray, steps: int) -> Following:
+        device = self._rows.device
+        chain, ends, valid = self._ring.chain(slots, steps)
+        whole = torch.from_numpy(valid).to(device)
+        rows = self._rows[torch.from_numpy(chain.ravel()).to(device)]
+        after = torch.from_numpy(ends.ravel()).to(device)
+        obs = self.layout.unpack(self._rows[after])
+        obs |= {key: frames.rows[after] for key, frames in self._frames.items()}
+        gamma = self.discount ** torch.arange(steps, device=device)
+        shape = (len(slots), steps)
+        return Following(
+            rows[:, self.layout.action].unflatten(0, shape),
+            {key: value.unflatten(0, shape) for key, value in obs.items()},
+            (rows[:, self.layout.reward].unflatten(0, shape) * whole * gamma).sum(1),
+            whole,
+        )
+
+    def _streams(self, count: int, env_ids: Sequence[int] | torch.Tensor | None) -> np.ndarray:
         if count > self.num_envs:
             raise ValueError(f"{count} transitions in one call, but num_envs is {self.num_envs}")
+        if env_ids is None:
+            return np.arange(count)
+        streams = np.asarray(env_ids.cpu() if isinstance(env_ids, torch.Tensor) else env_ids)
+        if len(streams) != count or len(np.unique(streams)) != count:
+            raise ValueError(f"env_ids: {count} transitions need as many different streams, got {streams.tolist()}")
         return streams
 
-    def _flat(self, obs: Obs, count: int) -> list[torch.Tensor]:
-        for key, shape in self._shapes.items():
-            if obs[key].shape != (count, *shape):
-                raise ValueError(f"obs[{key!r}]: want shape {(count, *shape)}, got {tuple(obs[key].shape)}")
-        return [obs[key].reshape(count, -1).to(self.device, torch.float32) for key in self._vectors]
-
-    def _unpack(self, rows: torch.Tensor, start: int) -> Obs:
-        obs = {}
-        for key, columns in self._vectors.items():
-            part = rows[:, start + columns.start : start + columns.stop]
-            obs[key] = part if len(self._shapes[key]) == 1 else part.reshape(len(rows), *self._shapes[key])
-        return obs
-
-    def _frame_capacity(self, capacity: int) -> int:
-        # One frame a transition, one more for each episode's first observation: spare ones for episodes of 8 steps.
-        return min(2 * capacity, capacity + capacity // 8 + 2 * self.num_envs)
-
     def _bytes_for(self, capacity: int) -> int:
-        total = capacity * self._width * 4 + (capacity + 1) * 8 + self.num_envs * 8
-        if self._images:
-            total += 2 * capacity * 8 + FrameStore.bytes_for(self._images, self._frame_capacity(capacity))
-        return total
+        rows = capacity * (self.layout.width * 4 + Ring.hop_type(self.num_envs).itemsize) + self.num_envs * 8
+        return rows + sum(Frames.bytes_for(space, capacity) for space in self.layout.images.values())

@@ -1,4 +1,4 @@
-"""Images of a replay buffer, or feature maps of them: each is stored once, however many transitions show it."""
+"""Images of a replay buffer, or feature maps of them: one place for each row, what cameras saw at one instant."""
 
 from __future__ import annotations
 
@@ -9,103 +9,116 @@ from typing import TYPE_CHECKING
 import gymnasium
 import torch
 
-if TYPE_CHECKING:
-    from robo_rl.contracts.learning import Obs
+from robo_rl.agents.augmentation import Augmentation, draw_shifts, jitter_colours, replicate_edges
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robo_rl.contracts.learning import Obs
+    from robo_rl.replay.storage import Storage
 
 _TYPES = {"uint8": torch.uint8, "float16": torch.float16}
+_REACH = 64
+"""Largest shift that the space around the images allows for, pixels."""
 
 
 def is_image(space: gymnasium.Space) -> bool:
-    """Tell whether observations of ``space`` are kept as frames, once each: of three dimensions or more.
+    """Tell whether observations of ``space`` are kept as frames: of three dimensions or more.
 
     Images are uint8, feature maps of images float16.
     """
     return isinstance(space, gymnasium.spaces.Box) and str(space.dtype) in _TYPES and len(space.shape) >= 3
 
 
-class FrameStore:
-    """A pool of frames. One frame is what all cameras saw at one instant; its id is its place in the pool.
+class Frames:
+    """The images of one observation key, by row.
 
-    A frame is held once by every transition that starts or ends with it, and its place is free again as soon as nobody
-    holds it. So a frame that a transition shows is never overwritten.
+    A shifted image is nearly a piece of memory: the one that begins ``dy`` rows and ``dx`` pixels after the image
+    itself. So a batch of shifted images is one gather from a view of all such pieces, which overlap; only the edges,
+    which came from neighbours, are then replaced by their own (:func:`replicate_edges`). Each image is read once.
 
     Args:
-        spaces: the spaces by observation key, each (H, W, C) uint8, (K, C, h, w) float16 or the like.
-        capacity: frames.
-        device: where they live.
+        space: (H, W, C) uint8, (K, C, h, w) float16 or the like.
+        capacity: rows.
+        name: of what it keeps in the storage.
+        storage: where it lives.
     """
 
-    def __init__(self, spaces: Mapping[str, gymnasium.Space], capacity: int, device: torch.device) -> None:
-        self.capacity = capacity
-        self.images = {
-            key: torch.empty((capacity, *_shape(space)), dtype=_TYPES[str(space.dtype)], device=device)
-            for key, space in spaces.items()
-        }
-        self._holders = torch.zeros(capacity, dtype=torch.int32, device=device)
-        self._free = torch.arange(capacity - 1, -1, -1, device=device)  # a stack; ids from 0 up are taken first
-        self.free_count = capacity
-        self._touched = 0  # ids below this have been used at some time
+    def __init__(self, space: gymnasium.Space, capacity: int, name: str, storage: Storage) -> None:
+        self.shape, self.dtype = _shape(space), _TYPES[str(space.dtype)]
+        self._size, self._margin = math.prod(self.shape), _margin(space)
+        self._flat = storage.empty(name, (capacity * self._size + 2 * self._margin,), self.dtype)
+        self.rows = self._flat[self._margin : self._margin + capacity * self._size].view(capacity, *self.shape)
 
     @staticmethod
-    def bytes_for(spaces: Mapping[str, gymnasium.Space], capacity: int) -> int:
-        """Return the bytes that a store of ``capacity`` frames takes, bookkeeping included."""
-        frame = sum(math.prod(_shape(space)) * _TYPES[str(space.dtype)].itemsize for space in spaces.values())
-        return capacity * (frame + 4 + 8)
+    def bytes_for(space: gymnasium.Space, capacity: int) -> int:
+        """Return the bytes that ``capacity`` rows take."""
+        return (capacity * math.prod(_shape(space)) + 2 * _margin(space)) * _TYPES[str(space.dtype)].itemsize
 
-    def put(self, obs: Obs) -> torch.Tensor:
-        """Store the images in ``obs``, each (M, ...), and return their ids (M,); nobody holds them yet.
+    @property
+    def drawn_shape(self) -> tuple[int, ...]:
+        """Shape of one row with an augmentation: of K feature maps only one is left."""
+        return (1, *self.shape[1:]) if self._is_maps else self.shape
 
-        The caller has made sure that ``free_count`` is at least M.
-        """
-        count = next(len(obs[key]) for key in self.images)
-        ids = self._free[self.free_count - count : self.free_count].flip(0)
-        self.free_count -= count
-        self._touched = max(self._touched, self.capacity - self.free_count)
-        for key, images in self.images.items():
-            images[ids] = obs[key].to(images.device)
-        return ids
+    @property
+    def _is_maps(self) -> bool:
+        return self.dtype == torch.float16 and len(self.shape) == 4
 
-    def hold(self, ids: torch.Tensor) -> None:
-        """Hold the frames ``ids`` once for each time that they are named."""
-        self._holders.index_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
+    def equal(self, slots: Tensor, values: Tensor) -> Tensor:
+        """Return (B,) bool: whether row ``slots[i]`` is what ``values[i]`` is."""
+        return (self.rows[slots] == values.to(self.rows.device)).flatten(1).all(1)
 
-    def release(self, ids: torch.Tensor) -> None:
-        """Undo one :meth:`hold` for each time that a frame is named."""
-        self._holders.index_add_(0, ids, torch.full_like(ids, -1, dtype=torch.int32))
-        unheld = ids.unique()
-        unheld = unheld[self._holders[unheld] == 0]
-        self._free[self.free_count : self.free_count + len(unheld)] = unheld
-        self.free_count += len(unheld)
+    def get(self, slots: Tensor, out: Tensor) -> None:
+        """Copy the rows ``slots`` (N,) to ``out`` (N, ...)."""
+        torch.index_select(self.rows, 0, slots, out=out)
 
-    def get(self, ids: torch.Tensor) -> Obs:
-        """Return copies of the frames ``ids`` (N,), each (N, ...)."""
-        return {key: images.index_select(0, ids) for key, images in self.images.items()}
+    def draw(self, slots: Tensor, out: Tensor, augment: Augmentation, generator: torch.Generator) -> None:
+        """Copy the rows ``slots`` (N,) to ``out`` (N, ...), each image changed, of K feature maps one drawn."""
+        if self._is_maps:
+            variants = self.shape[0]
+            which = torch.randint(variants, (len(slots),), generator=generator).to(slots.device)
+            torch.index_select(self.rows.flatten(0, 1), 0, slots * variants + which, out=out.squeeze(1))
+        elif self.dtype != torch.uint8 or len(self.shape) != 3:
+            self.get(slots, out)
+        else:
+            if augment.shift:
+                self.shifted(slots, *draw_shifts(len(slots), augment.shift, generator), out)
+            else:
+                self.get(slots, out)
+            if augment.colour_jitter:
+                out.copy_(jitter_colours(out, augment.colour_jitter, generator))
 
-    def equal(self, ids: torch.Tensor, obs: Obs) -> torch.Tensor:
-        """Return (M,) bool: whether frame ``ids[i]`` is the one in row i of ``obs``."""
-        same = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
-        for key, images in self.images.items():
-            same &= (images[ids] == obs[key].to(images.device)).flatten(1).all(1)
-        return same
+    def shifted(self, slots: Tensor, dy: Tensor, dx: Tensor, out: Tensor) -> None:
+        """Copy images to ``out`` (N, H, W, C): pixel (y, x) is the one at (y + dy, x + dx), or the nearest there is."""
+        height, width, channels = self.shape
+        largest = int(torch.maximum(dy.abs().max(), dx.abs().max())) if len(slots) else 0
+        if self.rows.device.type != "cpu" or largest >= min(height, width, _REACH + 1):
+            dy, dx = dy.to(slots.device), dx.to(slots.device)
+            y = (torch.arange(height, device=slots.device) + dy[:, None]).clamp(0, height - 1)
+            x = (torch.arange(width, device=slots.device) + dx[:, None]).clamp(0, width - 1)
+            out.copy_(self.rows[slots[:, None, None], y[:, :, None], x[:, None, :]])
+            return
+        pieces = self._flat.as_strided(((len(self._flat) - self._size) // channels + 1, self._size), (channels, 1))
+        begin = self._margin // channels + slots * (height * width) + dy * width + dx
+        torch.index_select(pieces, 0, begin, out=out.flatten(1))
+        replicate_edges(out, dy, dx)
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the images that were ever used, as views (they are too large to copy), by ``frames.KEY``."""
-        return {f"frames.{key}": images[: self._touched] for key, images in self.images.items()}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor], held: torch.Tensor) -> None:
-        """Go on from :meth:`state_dict`; ``held`` names each frame once for each transition end that shows it."""
-        for key, images in self.images.items():
-            saved = state[f"frames.{key}"]
-            images[: len(saved)] = saved.to(images.device)
-            self._touched = len(saved)
-        self._holders.zero_()
-        self.hold(held)
-        free = (self._holders == 0).nonzero().squeeze(1).flip(0)
-        self._free[: len(free)] = free
-        self.free_count = len(free)
+def _margin(space: gymnasium.Space) -> int:
+    """Elements before the first and after the last image, so that a shifted one is still memory of ours."""
+    if str(space.dtype) != "uint8" or len(_shape(space)) != 3:
+        return 0
+    height, width, channels = _shape(space)
+    reach = min(_REACH, height, width)
+    return (reach * width + reach) * channels
 
 
 def _shape(space: gymnasium.Space) -> tuple[int, ...]:
     assert space.shape is not None  # is_image has seen to it
     return space.shape
+
+
+def put(frames: Mapping[str, Frames], slots: Tensor, obs: Obs) -> None:
+    """Store the images in ``obs``, each (B, ...), in the rows ``slots`` (B,)."""
+    for key, one in frames.items():
+        one.rows[slots] = obs[key].to(one.rows.device)

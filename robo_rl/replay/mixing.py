@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
-from robo_rl.contracts import Batch, Following
+from robo_rl.contracts import Batch
 from robo_rl.errors import UserError
+from robo_rl.replay.layout import Block, spread
 
 if TYPE_CHECKING:
-    from robo_rl.contracts.learning import Obs
-
-
-class Samplable(Protocol):
-    """What batches are drawn from."""
-
-    def __len__(self) -> int:
-        """Transitions that can be drawn."""
-        ...
-
-    def sample(self, n: int, *, following: int = 0) -> Batch:
-        """Draw n of them, with that many following steps."""
-        ...
+    from robo_rl.agents.augmentation import Augmentation
+    from robo_rl.replay.buffer import ReplayBuffer
 
 
 class MixedReplay:
     """Draws every mini-batch from two sources at a fixed ratio, whatever their sizes.
 
-    Where one of them has nothing to give (no demonstrations, no experience yet) the other gives all.
+    Where one of them has nothing to give (no demonstrations, no experience yet) the other gives all. A batch lies in
+    memory that is used again: it holds until as many others were drawn as there are ``blocks``.
 
     Args:
         online: the learner's own experience.
-        demonstrations: prior data, None if there is none.
+        demonstrations: prior data of the same spaces, None if there is none.
         demo_ratio: share of demonstrations in each mini-batch, 0 to 1; rounded to whole rows.
         following: steps from each transition on that come with it, 0 for none.
+        augment: what is done to images and feature maps while they are copied; None leaves it to the learner.
+        blocks: batches that can be in use at a time.
 
     Raises:
         UserError: if the ratio is out of range.
@@ -45,7 +38,14 @@ class MixedReplay:
     """
 
     def __init__(
-        self, online: Samplable, demonstrations: Samplable | None, demo_ratio: float = 0.5, *, following: int = 0
+        self,
+        online: ReplayBuffer,
+        demonstrations: ReplayBuffer | None,
+        demo_ratio: float = 0.5,
+        *,
+        following: int = 0,
+        augment: Augmentation | None = None,
+        blocks: int = 1,
     ) -> None:
         if not 0.0 <= demo_ratio <= 1.0:
             raise UserError(f"demo_ratio: {demo_ratio}; give a share from 0 to 1")
@@ -53,43 +53,51 @@ class MixedReplay:
         self.demonstrations = demonstrations
         self.demo_ratio = demo_ratio
         self.following = following
+        self.augment = augment
+        self.blocks = blocks
+        self._blocks: list[Block | None] = [None] * blocks
+        self._turn = 0
 
     def sample(self, batch_size: int, parts: int = 1) -> Batch:
         """Draw ``parts * batch_size`` transitions; each block of ``batch_size`` rows that follow each other is mixed.
 
-        So ``batch.split(parts)`` gives ``parts`` mini-batches of the wanted ratio, for one gather a source.
+        So ``batch.split(parts)`` gives ``parts`` mini-batches of the wanted ratio. Each source copies its rows to their
+        places by itself.
 
         Raises:
             ValueError: if both sources are empty.
         """
+        block = self._block(parts * batch_size)
         demo_rows = round(batch_size * self.demo_ratio)
         if self.demonstrations is None or len(self.demonstrations) == 0 or (demo_rows == 0 and len(self.online)):
-            return self._draw(self.online, parts * batch_size)
-        if len(self.online) == 0 or demo_rows == batch_size:
-            return self._draw(self.demonstrations, parts * batch_size)
-        own = self._draw(self.online, parts * (batch_size - demo_rows))
-        demo = self._draw(self.demonstrations, parts * demo_rows)
+            shares = [(self.online, batch_size)]
+        elif len(self.online) == 0 or demo_rows == batch_size:
+            shares = [(self.demonstrations, batch_size)]
+        else:
+            shares = [(self.online, batch_size - demo_rows), (self.demonstrations, demo_rows)]
+        if len(shares) == 1:
+            shares[0][0].sample_into(block, [slice(0, block.size, 1)], following=self.following, augment=self.augment)
+        else:
+            for (source, _), places in zip(shares, spread([rows for _, rows in shares], parts), strict=True):
+                source.sample_into(block, places, following=self.following, augment=self.augment)
+        return block.batch(augmented=self.augment is not None)
 
-        def blocks(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return torch.cat([a.unflatten(0, (parts, -1)), b.unflatten(0, (parts, -1))], dim=1).flatten(0, 1)
+    def random_state(self) -> list[torch.Tensor]:
+        """Return the state of the sampling of all sources."""
+        return [source.random_state() for source in (self.online, self.demonstrations) if source is not None]
 
-        def blocks_of(a: Obs, b: Obs) -> Obs:
-            return {key: blocks(a[key], b[key]) for key in a}
+    def set_random_state(self, states: list[torch.Tensor]) -> None:
+        """Sample from here on as it would have been done after :meth:`random_state`."""
+        sources = [source for source in (self.online, self.demonstrations) if source is not None]
+        for source, state in zip(sources, states, strict=True):
+            source.set_random_state(state)
 
-        following = None
-        if own.following is not None and demo.following is not None:
-            a, b = own.following, demo.following
-            action, ahead = blocks(a.action, b.action), blocks_of(a.obs, b.obs)
-            following = Following(action, ahead, blocks(a.reward, b.reward), blocks(a.valid, b.valid))
-
-        return Batch(
-            blocks_of(own.obs, demo.obs),
-            blocks(own.action, demo.action),
-            blocks(own.reward, demo.reward),
-            blocks_of(own.next_obs, demo.next_obs),
-            blocks(own.discount, demo.discount),
-            following,
-        )
-
-    def _draw(self, source: Samplable, n: int) -> Batch:
-        return source.sample(n, following=self.following) if self.following else source.sample(n)
+    def _block(self, size: int) -> Block:
+        """Return the block whose turn it is."""
+        block = self._blocks[self._turn]
+        if block is None or block.size != size:
+            block = self.online.block(size, augmented=self.augment is not None)
+            self._blocks[self._turn] = block
+        block.wait()
+        self._turn = (self._turn + 1) % len(self._blocks)
+        return block

@@ -34,6 +34,7 @@ _POSITIVE_COUNTS = (
     "checkpoint_every",
     "log_every",
 )
+_COUNTS = ("seed", "demos", "hindsight_k", "warmup_steps", "max_lag", "prefetch", "video_episodes")
 _POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
 
 
@@ -135,10 +136,21 @@ class TrainConfig:
     """Transitions whose goal is replaced by one reached later, for each one that keeps its goal."""
 
     replay_capacity: int = 200_000
-    """Transitions to remember; the oldest make room."""
+    """Observations to remember, one for each transition and one more for each episode; the oldest make room."""
 
     memory_budget_gb: float = 4.0
     """Memory that replay and demonstrations may take, GB; more is refused at the start."""
+
+    replay_storage: Literal["ram", "pinned", "device", "file"] = "ram"
+    """Where they lie: in RAM; in RAM that a GPU fetches batches from by itself; on the learner's GPU; or in a file of
+    the run folder, which may be larger than the RAM (demonstrations stay in RAM)."""
+
+    disk_budget_gb: float = 50.0
+    """Disk space that a replay file may take, GB; it is taken at the start."""
+
+    prefetch: int = 0
+    """Batches drawn ahead by a thread while the learner is busy; they miss what is added meanwhile. Only with a learner
+    in its own thread (``sync``): no run is reproduced so."""
 
     eval_every: int = 5_000
     """Environment steps between evaluations."""
@@ -177,7 +189,7 @@ class TrainConfig:
     """Fields of the task."""
 
     def __post_init__(self) -> None:
-        at_least = {"seed": 0, "demos": 0, "hindsight_k": 0, "warmup_steps": 0, "max_lag": 0, "video_episodes": 0}
+        at_least = dict.fromkeys(_COUNTS, 0)
         at_least |= dict.fromkeys(_POSITIVE_COUNTS, 1)
         at_least |= {name: 1 for name in _POSITIVE_IF_GIVEN if getattr(self, name) is not None}
         for name, low in at_least.items():
@@ -202,7 +214,9 @@ class TrainConfig:
             raise UserError("frame: there is nobody at a device; give --human keyboard, gamepad or spacemouse too")
         if self.arm is not None and self.cell is None:
             raise UserError("arm: there is none to choose without a cell; give --cell too")
-        for name in ("utd", "memory_budget_gb", "max_minutes"):
+        if self.prefetch and not self.overlaps:
+            raise UserError("prefetch: batches drawn ahead make no run that is reproduced; give --no-sync too")
+        for name in ("utd", "memory_budget_gb", "disk_budget_gb", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{name}: must be positive, got {value}")

@@ -14,6 +14,7 @@ from robo_rl.contracts.learning import Obs, Step
 from robo_rl.data.episodes import Episode, EpisodeWriter, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.replay.storage import Storage
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import write_json
 from robo_rl.training.feature_env import FeatureEnv, with_features
@@ -169,12 +170,14 @@ def provide_demonstrations(
             seen.observation_space,
             env.action_space,
             # Room for what a person will do; once it is used up, the oldest go.
-            capacity=sum(map(len, episodes)) + (min(config.replay_capacity, config.steps) if config.human else 0),
+            capacity=sum(len(episode) + 1 for episode in episodes)
+            + (min(config.replay_capacity, config.steps) if config.human else 0),
             n_step=config.n_step,
             discount=config.discount,
             device=config.device,
             memory_budget=round(config.memory_budget_gb * 1e9),
             seed=config.seed + _SEED_OFFSET,
+            storage=Storage("ram" if config.replay_storage == "file" else config.replay_storage, config.device),
         )
         fill_replay(buffer, map(seen.encoded, episodes) if isinstance(seen, FeatureEnv) else episodes)
     finally:

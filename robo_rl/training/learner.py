@@ -21,6 +21,7 @@ from robo_rl.agents.sac import SAC
 from robo_rl.contracts.learning import Step
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.mixing import MixedReplay
+from robo_rl.replay.prefetch import Prefetch
 from robo_rl.threads import step_back
 from robo_rl.training.config import TrainConfig
 
@@ -61,7 +62,15 @@ class Learner:
     ) -> None:
         self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
         following = config.agent.auxiliary.following
-        self.source = MixedReplay(memory, demonstrations, config.demo_ratio, following=following)
+        mixed = MixedReplay(
+            memory,
+            demonstrations,
+            config.demo_ratio,
+            following=following,
+            augment=agent.augment if agent.encoder.learns else None,
+            blocks=config.prefetch + 1,
+        )
+        self.source: MixedReplay | Prefetch = Prefetch(mixed, config.prefetch) if config.prefetch else mixed
         self.device = agent.device
         self.block = config.block
         self.owed, self.updates, self.forgone = 0.0, 0, 0.0
@@ -88,6 +97,7 @@ class Learner:
 
     def stop(self) -> None:
         """Make no more updates."""
+        self._draw_no_more()
 
     def act(self, obs: Obs, *, explore: bool) -> torch.Tensor:
         """Act with the newest weights; see :meth:`robo_rl.contracts.learning.Agent.act`."""
@@ -125,6 +135,7 @@ class Learner:
     def quiet(self) -> Iterator[None]:
         """While entered, no update is under way and all experience is in the memory: what is read is whole."""
         began = time.monotonic()
+        self._draw_no_more()
         yield
         self._paused_seconds += time.monotonic() - began
 
@@ -148,6 +159,11 @@ class Learner:
     def _count_block(self) -> None:
         self.owed -= self.block
         self.updates += self.block
+
+    def _draw_no_more(self) -> None:
+        """Give up batches that were drawn ahead; the next update draws them again."""
+        if isinstance(self.source, Prefetch):
+            self.source.drain()
 
     def _note(self, name: str, value: float) -> None:
         self._worst[name] = max(self._worst[name], value)
@@ -225,6 +241,7 @@ class LearnerThread(Learner):
             self._changed.notify_all()
         self._thread.join()
         self._thread = None
+        super().stop()
         if not self._waits:
             gc.unfreeze()
         self._empty_inbox()

@@ -5,6 +5,7 @@ system.json           versions, hardware and seeds, one entry for each start or 
 metrics.jsonl         one JSON object a line, each with ``kind`` (``train``, ``evaluation``, ...) and ``env_steps``
 tensorboard/          the same numbers for TensorBoard
 checkpoints/          ``latest-*`` to go on from, ``best-*`` to use
+replay/               the learner's transitions, with --replay-storage file
 demonstrations/       the episodes that training started from
 learning_curve.png    success and its interval over env steps and over wall time
 evaluation.mp4        the policy at work

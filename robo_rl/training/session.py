@@ -14,6 +14,7 @@ from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.replay.storage import Storage
 from robo_rl.training.acting import act_on
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
@@ -28,6 +29,8 @@ from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.trainer import FINAL_SEED, Trainer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from robo_rl.contracts.learning import BatchedEnv
     from robo_rl.human.intervention import InterventionEnv
 
@@ -120,7 +123,7 @@ def _make_trainer(
         raise UserError(
             f"memory_budget_gb: {config.memory_budget_gb:g} GB is less than the demonstrations take; raise it"
         )
-    memory = make_memory(config, env, budget)
+    memory = make_memory(config, env, budget, run.path / "replay")
     progress.say(f"memory: {memory.describe()}")
     agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
     learner = Learner(config, agent, memory, demos.buffer)
@@ -141,25 +144,29 @@ def _make_trainer(
     return trainer
 
 
-def make_memory(config: TrainConfig, env: Any, memory_budget: int) -> ReplayBuffer:
+def make_memory(config: TrainConfig, env: Any, memory_budget: int, folder: Path | None = None) -> ReplayBuffer:
     """Return the memory of the learner's own experience, with hindsight relabelling where it is wanted.
 
     Args:
         config: how large, how many steps folded, whether goals are relabelled.
         env: the environment whose transitions it will hold; relabelling asks its ``compute_reward``.
-        memory_budget: bytes that it may take.
+        memory_budget: bytes that it may take in memory.
+        folder: for its files, if that is where it shall lie; None to see only whether it could be made.
 
     Raises:
         UserError: if it does not fit the budget, or the environment has no goals to relabel.
     """
+    in_file = config.replay_storage == "file"  # whose size stays when a run goes on for longer
+    capacity = config.replay_capacity if in_file else min(config.replay_capacity, config.steps)
     shape: dict[str, Any] = {
-        "capacity": max(min(config.replay_capacity, config.steps), config.num_envs),
+        "capacity": max(capacity, 2 * config.num_envs),
         "num_envs": config.num_envs,
         "n_step": config.n_step,
         "discount": config.discount,
         "device": config.device,
-        "memory_budget": memory_budget,
+        "memory_budget": round(config.disk_budget_gb * 1e9) if in_file else memory_budget,
         "seed": config.seed,
+        "storage": Storage(config.replay_storage, config.device, folder),
     }
     has_goals = {"achieved_goal", "desired_goal"} <= set(env.observation_space.spaces)
     if not (has_goals if config.hindsight is None else config.hindsight):

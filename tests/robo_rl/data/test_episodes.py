@@ -351,7 +351,7 @@ def test_replay_is_filled_with_the_executed_actions(tmp_path, num_envs):
         record(writer, 2, start=3, end="truncated")  # starts where the first one ended
         record(writer, 2, start=10, end=None)
     episodes = load_episodes(tmp_path)
-    buffer = ReplayBuffer(SPACE, ACTION, capacity=8, num_envs=num_envs, n_step=2, discount=0.5)
+    buffer = ReplayBuffer(SPACE, ACTION, capacity=10, num_envs=num_envs, n_step=2, discount=0.5)
     assert fill_replay(buffer, episodes) == 7
     batch = buffer.gather(buffer.valid_indices())
     starts = [0.0, 1.0, 2.0, 3.0, 4.0, 10.0, 11.0]

@@ -61,29 +61,32 @@ def step_to(space, moments, rewards, ends):
 
 
 class Model:
-    """What the buffer should hold, as a list, oldest first."""
+    """What the buffer should hold: a list of observations, oldest first, each with the transition that starts there."""
 
-    def __init__(self, capacity, num_envs, n_step, images):
+    def __init__(self, capacity, num_envs, n_step):
         self.capacity, self.n_step = capacity, n_step
-        self.frames = min(2 * capacity, capacity + capacity // 8 + 2 * num_envs) if images else None
-        self.items = []
+        self.seen = []
         self.newest = [None] * num_envs
 
     def add(self, env_ids, befores, rewards, ends, afters):
-        for env, before, reward, end, after in zip(env_ids, befores, rewards, ends, afters, strict=True):
-            item = {"obs": before, "reward": reward, "end": end, "next": after, "successor": None}
-            item["frames"] = [object(), object()]
-            previous = self.newest[env]
-            if previous is not None and previous["next"] == before:
-                previous["successor"] = item
-                item["frames"][0] = previous["frames"][1]
-            self.items.append(item)
-            self.newest[env] = None if end else item
-        while len(self.items) > self.capacity or (self.frames is not None and self.shown() > self.frames):
-            self.items.pop(0)
-
-    def shown(self):
-        return len({frame for item in self.items for frame in item["frames"]})
+        begins = [None] * len(env_ids)
+        while True:
+            for i, (env, before) in enumerate(zip(env_ids, befores, strict=True)):
+                newest = self.newest[env]
+                alive = any(one is newest for one in self.seen)
+                begins[i] = newest if newest is not None and alive and newest["moment"] == before else None
+            if len(self.seen) + len(env_ids) + begins.count(None) <= self.capacity:
+                break
+            self.seen.pop(0)
+        for i, before in enumerate(befores):
+            if begins[i] is None:
+                begins[i] = {"moment": before, "step": None}
+                self.seen.append(begins[i])
+        for env, begin, reward, end, after in zip(env_ids, begins, rewards, ends, afters, strict=True):
+            arrived = {"moment": after, "step": None}
+            self.seen.append(arrived)
+            begin["step"] = {"reward": reward, "end": end, "to": arrived}
+            self.newest[env] = None if end else arrived
 
     def cut(self, env_ids):
         for env in env_ids:
@@ -92,13 +95,15 @@ class Model:
     def returns(self):
         """(obs, reward sum, discount, next obs) of each, by the definition of an n-step return."""
         folded = []
-        for item in self.items:
-            steps = [item]
-            while len(steps) < self.n_step and steps[-1]["successor"] is not None:
-                steps.append(steps[-1]["successor"])
+        for begin in self.seen:
+            if begin["step"] is None:
+                continue
+            steps = [begin["step"]]
+            while len(steps) < self.n_step and steps[-1]["to"]["step"] is not None:
+                steps.append(steps[-1]["to"]["step"])
             reward = sum(GAMMA**i * s["reward"] for i, s in enumerate(steps))
             discount = 0.0 if steps[-1]["end"] == "terminated" else GAMMA ** len(steps)
-            folded.append((item["obs"], reward, discount, steps[-1]["next"]))
+            folded.append((begin["moment"], reward, discount, steps[-1]["to"]["moment"]))
         return folded
 
 
@@ -137,7 +142,7 @@ def scripts(draw):
     cut = st.tuples(st.just("break"), st.one_of(st.none(), envs), st.none())
     reload = st.tuples(st.just("reload"), st.none(), st.none())
     script = draw(st.lists(st.one_of(everyone, everyone, everyone, some, some, cut, reload), min_size=1, max_size=40))
-    capacity = draw(st.integers(num_envs, 24))
+    capacity = draw(st.integers(2 * num_envs, 24))
     return num_envs, capacity, script
 
 
@@ -152,7 +157,7 @@ def test_every_transition_is_the_one_of_the_slow_model(kind, scenario, n_step):
         return ReplayBuffer(space, ACTION, capacity=capacity, num_envs=num_envs, n_step=n_step, discount=GAMMA)
 
     buffer = fresh()
-    model = Model(capacity, num_envs, n_step, images=kind in ("cameras", "pixels", "maps"))
+    model = Model(capacity, num_envs, n_step)
     moment = num_envs
     now = list(range(num_envs))  # what each stream sees
     for what, env_ids, rows in script:
@@ -264,39 +269,68 @@ def test_an_episode_of_t_steps_stores_t_plus_one_frames():
     assert len(buffer.state_dict()["frames.front"]) == 31 + 10
 
 
+def tensors_of(buffer):
+    """Every tensor and array that a buffer holds, by itself or in its parts."""
+    found, open_ = [], [vars(buffer), vars(buffer._ring), *(vars(one) for one in buffer._frames.values())]
+    for values in open_:
+        for name, value in values.items():
+            if (isinstance(value, torch.Tensor) and name != "rows") or isinstance(value, np.ndarray):
+                found.append(value)
+    return found
+
+
 def test_frames_are_counted_once_in_the_bytes():
     size = 64 * 64 * 3
     space = gym.spaces.Dict(cam=gym.spaces.Box(0, 255, (64, 64, 3), np.uint8))
     buffer = ReplayBuffer(space, ACTION, capacity=1000)
-    assert 1000 * size < buffer.bytes_used < 1.15 * 1000 * size
-    allocated = sum(t.nbytes for t in buffer._frames.images.values())
-    assert allocated < buffer.bytes_used
+    assert 1000 * size < buffer.bytes_used < 1.01 * 1000 * size
+
+
+def test_a_transition_takes_the_numbers_of_one_observation_action_reward_and_a_byte():
+    wide = gym.spaces.Dict(state=gym.spaces.Box(-1, 1, (24,)))
+    arm = gym.spaces.Box(-1, 1, (7,))
+    buffer = ReplayBuffer(wide, arm, capacity=100_000, num_envs=10)
+    assert buffer.bytes_used == 100_000 * (4 * (24 + 7 + 1) + 1) + 10 * 8
 
 
 def test_bytes_used_is_what_the_tensors_take():
     for space in SPACES.values():
         buffer = ReplayBuffer(space, ACTION, capacity=50, num_envs=3)
-        tensors = [v for v in vars(buffer).values() if isinstance(v, torch.Tensor)]
-        if buffer._frames:
-            inner = vars(buffer._frames)
-            tensors += [v for v in inner.values() if isinstance(v, torch.Tensor)] + list(inner["images"].values())
-        assert buffer.bytes_used == sum(t.nbytes for t in tensors)
+        assert buffer.bytes_used == sum(t.nbytes for t in tensors_of(buffer))
 
 
-def test_very_short_episodes_drop_the_oldest_rather_than_a_frame_in_use():
+def test_very_short_episodes_take_two_rows_a_transition():
     buffer = ReplayBuffer(CAMERAS, ACTION, capacity=40)
     walk(buffer, CAMERAS, ["terminated"] * 100)
-    assert len(buffer) == (40 + 5 + 2) // 2
+    assert len(buffer) == 20
     batch = buffer.gather(buffer.valid_indices())
     moments = batch.obs["state"][:, 0].int().tolist()
-    assert moments == [2 * i for i in range(100 - len(buffer), 100)]
+    assert moments == [2 * i for i in range(80, 100)]
     assert torch.equal(batch.obs["front"], observation(CAMERAS, moments)["front"])
     assert torch.equal(batch.next_obs["front"], observation(CAMERAS, [m + 1 for m in moments])["front"])
 
 
+@pytest.mark.parametrize("num_envs", [2, 200])
+def test_a_stream_that_others_leave_far_behind_begins_anew(num_envs):
+    """A hop is as long as its type of number allows; what lies farther apart is two episodes, and right as such."""
+    buffer = ReplayBuffer(STATE, ACTION, capacity=100_000, num_envs=num_envs, n_step=2, discount=GAMMA)
+    walk(buffer, STATE, [None], env=0)
+    others = list(range(1, num_envs))
+    for moment in range(5000, 5000 + buffer._ring.reach // len(others) + 1):
+        step = step_to(STATE, [moment + 1] * len(others), [1.0] * len(others), [None] * len(others))
+        buffer.add(observation(STATE, [moment] * len(others)), torch.zeros(len(others), 2), step, env_ids=others)
+    walk(buffer, STATE, [None, None], env=0, start=1)
+    batch = buffer.gather(buffer.valid_indices())
+    begins, ends = batch.obs["state"][:, 0], batch.next_obs["state"][:, 0]
+    assert ends[begins == 0].tolist() == [1.0]
+    assert batch.reward[begins == 0].tolist() == [1.0]
+    assert ends[begins == 1].tolist() == [3.0]
+    assert batch.reward[begins == 1].tolist() == [1.5]
+
+
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_a_budget_is_enforced_and_the_remedy_works(space):
-    with pytest.raises(UserError, match=r"capacity: 100 000 transitions need .* memory_budget") as caught:
+    with pytest.raises(UserError, match=r"capacity: 100 000 observations need .* memory_budget") as caught:
         ReplayBuffer(space, ACTION, capacity=100_000, memory_budget=1_000_000)
     fits = int(re.search(r"lower capacity to ([\d ]+\d)", str(caught.value)).group(1).replace(" ", ""))
     buffer = ReplayBuffer(space, ACTION, capacity=fits, memory_budget=1_000_000)
@@ -308,8 +342,8 @@ def test_a_budget_is_enforced_and_the_remedy_works(space):
 def test_describe_is_one_line_for_people():
     wide = gym.spaces.Dict(state=gym.spaces.Box(-1, 1, (18,)))
     text = ReplayBuffer(wide, ACTION, capacity=100_000, memory_budget=2_000_000_000).describe()
-    assert text == "100 000 transitions, 16.8 MB of 2.0 GB budget"
-    assert ReplayBuffer(CAMERAS, ACTION, capacity=80).describe().startswith("80 transitions, 92 frames, ")
+    assert text == "100 000 observations, 8.5 MB of 2.0 GB budget"
+    assert ReplayBuffer(CAMERAS, ACTION, capacity=80).describe().startswith("80 observations, ")
 
 
 def test_a_batch_is_a_copy():

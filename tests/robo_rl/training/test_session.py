@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import gymnasium
@@ -279,3 +280,36 @@ def test_a_loss_that_looks_ahead_rules_out_hindsight(point_env):
     make_memory(small(agent=SACConfig(auxiliary=AuxiliaryConfig(loss="curl"))), env, 10**9)
     with pytest.raises(UserError, match=r"agent\.auxiliary\.loss: prediction looks ahead"):
         make_memory(small(agent=SACConfig(auxiliary=AuxiliaryConfig(loss="prediction"))), env, 10**9)
+
+
+def test_a_run_whose_replay_lies_in_a_file_goes_on_with_it(point_env, tmp_path):
+    config = small(steps=200, replay_storage="file", replay_capacity=1000)
+    run = new_run(config, tmp_path)
+    train(config, run, maker(point_env))
+    state = load_checkpoint(run.checkpoints, "latest").tensors("replay")
+    assert "rows" not in state
+    assert {path.name for path in (run.path / "replay").iterdir()} == {"rows.bin", "written.bin"}
+    longer = dataclasses.replace(config, steps=300)
+    train(longer, RunFolder.open(run.path), maker(point_env))
+    after = load_checkpoint(run.checkpoints, "latest")
+    assert after.env_steps == 300
+    assert int(after.tensors("replay")["hop"].count_nonzero()) == 300
+    (run.path / "replay" / "rows.bin").unlink()
+    with pytest.raises(UserError, match="are gone, or of another size"):
+        train(dataclasses.replace(config, steps=400), RunFolder.open(run.path), maker(point_env))
+
+
+def test_a_run_that_draws_ahead_ends_its_thread_and_can_be_resumed(point_env, tmp_path):
+    before = threading.active_count()
+    config = small(steps=200, sync=False, prefetch=2)
+    run = new_run(config, tmp_path)
+    train(config, run, maker(point_env))
+    first = load_checkpoint(run.checkpoints, "latest").state["updates"]
+    train(dataclasses.replace(config, steps=300), RunFolder.open(run.path), maker(point_env))
+    assert load_checkpoint(run.checkpoints, "latest").state["updates"] > first > 0
+    assert threading.active_count() == before
+
+
+def test_drawing_ahead_in_turns_is_refused():
+    with pytest.raises(UserError, match=r"prefetch: .* give --no-sync too"):
+        small(prefetch=1)
