@@ -72,24 +72,6 @@ def draw_shifts(count: int, pixels: int, generator: torch.Generator) -> tuple[Te
     return dy, dx
 
 
-def replicate_edges(images: Tensor, dy: Tensor, dx: Tensor) -> None:
-    """Overwrite what a shift by (dy, dx) (N,) brought into ``images`` (N, H, W, C) from outside by the nearest edge.
-
-    Pixel (y, x) of image i came from (y + dy[i], x + dx[i]). Shifts are smaller than the image. Images that miss the
-    same number of rows or columns are mended together.
-    """
-    for axis, shifts in ((2, dx), (1, dy)):  # columns first: whole rows are then repeated
-        size = images.shape[axis]
-        for shift in shifts.unique().tolist():
-            if shift == 0:
-                continue
-            first, edge = (size - shift, size - 1 - shift) if shift > 0 else (0, -shift)
-            which = (shifts == shift).nonzero().squeeze(1)
-            missing = images.narrow(axis, first, abs(shift))
-            nearest = images.narrow(axis, edge, 1).index_select(0, which)
-            missing.index_copy_(0, which, nearest.expand(-1, *missing.shape[1:]))
-
-
 def _replicate(images: Tensor, pixels: int, axis: int) -> Tensor:
     size = images.shape[axis]
     places = torch.arange(-pixels, size + pixels, device=images.device).clamp(0, size - 1)

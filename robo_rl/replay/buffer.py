@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from robo_rl.contracts import Batch, Following, Step
 from robo_rl.errors import UserError
@@ -278,7 +279,7 @@ class ReplayBuffer:
             head = int(places.ends[-1]) + 1
             self.storage.written = max(self.storage.written, head) if ring.head else head
             starts, ends = (torch.from_numpy(n % self.capacity).to(device) for n in (places.starts, places.ends))
-            self._rows[ends, observed] = after
+            self._rows[ends] = pad(after, (0, self.layout.width - observed.stop))  # zeros, so that runs are alike
             put(self._frames, ends, step.obs)
             if not places.follows.all():
                 new = torch.from_numpy(np.flatnonzero(~places.follows))

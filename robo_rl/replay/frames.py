@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import torch
 
-from robo_rl.agents.augmentation import Augmentation, draw_shifts, jitter_colours, replicate_edges
+from robo_rl.agents.augmentation import Augmentation, draw_shifts, jitter_colours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from robo_rl.replay.storage import Storage
 
 _TYPES = {"uint8": torch.uint8, "float16": torch.float16}
-_REACH = 64
-"""Largest shift that the space around the images allows for, pixels."""
 
 
 def is_image(space: gymnasium.Space) -> bool:
@@ -33,9 +31,8 @@ def is_image(space: gymnasium.Space) -> bool:
 class Frames:
     """The images of one observation key, by row.
 
-    A shifted image is nearly a piece of memory: the one that begins ``dy`` rows and ``dx`` pixels after the image
-    itself. So a batch of shifted images is one gather from a view of all such pieces, which overlap; only the edges,
-    which came from neighbours, are then replaced by their own (:func:`replicate_edges`). Each image is read once.
+    A shifted image is the part of the image that stays in view, its edges continued. That is what OpenCV's border copy
+    makes in one pass, straight from where the image lies to where the batch wants it.
 
     Args:
         space: (H, W, C) uint8, (K, C, h, w) float16 or the like.
@@ -46,14 +43,12 @@ class Frames:
 
     def __init__(self, space: gymnasium.Space, capacity: int, name: str, storage: Storage) -> None:
         self.shape, self.dtype = _shape(space), _TYPES[str(space.dtype)]
-        self._size, self._margin = math.prod(self.shape), _margin(space)
-        self._flat = storage.empty(name, (capacity * self._size + 2 * self._margin,), self.dtype)
-        self.rows = self._flat[self._margin : self._margin + capacity * self._size].view(capacity, *self.shape)
+        self.rows = storage.empty(name, (capacity, *self.shape), self.dtype)
 
     @staticmethod
     def bytes_for(space: gymnasium.Space, capacity: int) -> int:
         """Return the bytes that ``capacity`` rows take."""
-        return (capacity * math.prod(_shape(space)) + 2 * _margin(space)) * _TYPES[str(space.dtype)].itemsize
+        return capacity * math.prod(_shape(space)) * _TYPES[str(space.dtype)].itemsize
 
     @property
     def drawn_shape(self) -> tuple[int, ...]:
@@ -90,27 +85,21 @@ class Frames:
 
     def shifted(self, slots: Tensor, dy: Tensor, dx: Tensor, out: Tensor) -> None:
         """Copy images to ``out`` (N, H, W, C): pixel (y, x) is the one at (y + dy, x + dx), or the nearest there is."""
-        height, width, channels = self.shape
+        height, width, _ = self.shape
         largest = int(torch.maximum(dy.abs().max(), dx.abs().max())) if len(slots) else 0
-        if self.rows.device.type != "cpu" or largest >= min(height, width, _REACH + 1):
+        if self.rows.device.type != "cpu" or largest >= min(height, width):
             dy, dx = dy.to(slots.device), dx.to(slots.device)
             y = (torch.arange(height, device=slots.device) + dy[:, None]).clamp(0, height - 1)
             x = (torch.arange(width, device=slots.device) + dx[:, None]).clamp(0, width - 1)
             out.copy_(self.rows[slots[:, None, None], y[:, :, None], x[:, None, :]])
             return
-        pieces = self._flat.as_strided(((len(self._flat) - self._size) // channels + 1, self._size), (channels, 1))
-        begin = self._margin // channels + slots * (height * width) + dy * width + dx
-        torch.index_select(pieces, 0, begin, out=out.flatten(1))
-        replicate_edges(out, dy, dx)
+        import cv2
 
-
-def _margin(space: gymnasium.Space) -> int:
-    """Elements before the first and after the last image, so that a shifted one is still memory of ours."""
-    if str(space.dtype) != "uint8" or len(_shape(space)) != 3:
-        return 0
-    height, width, channels = _shape(space)
-    reach = min(_REACH, height, width)
-    return (reach * width + reach) * channels
+        images, shown = self.rows.numpy(), out.numpy()
+        for i, (slot, down, across) in enumerate(zip(slots.tolist(), dy.tolist(), dx.tolist(), strict=True)):
+            top, left, bottom, right = max(-down, 0), max(-across, 0), max(down, 0), max(across, 0)
+            in_view = images[slot, bottom : height - top, right : width - left]
+            cv2.copyMakeBorder(in_view, top, bottom, left, right, cv2.BORDER_REPLICATE, shown[i])
 
 
 def _shape(space: gymnasium.Space) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ def test_an_environment_without_a_frozen_encoder_shows_pictures():
         (["train", "peg_insertion", "--obs", "pixels", "--agent.encoder", "frozen"],
          "make them with: robo-rl pretrain-encoder peg_insertion, or give --agent.encoder-weights"),
         (["train", "peg_insertion", "--obs", "pixels", "--agent.cache-features"], "give --agent.encoder frozen"),
-        (["train", "peg_insertion", "--obs", "pixels", "--replay-capacity", "200000"], "lower capacity to"),
+        (["train", "peg_insertion", "--obs", "pixels", "--memory-budget-gb", "1"], "lower capacity to"),
         (["train", "peg_insertion", "--obs", "pixels", "--agent.encoder-weights", "nowhere"], "there is no nowhere"),
         (["pretrain-encoder"], "name the task first: robo-rl pretrain-encoder TASK"),
         (["pretrain-encoder", "reach"], "task 'reach' has no camera"),

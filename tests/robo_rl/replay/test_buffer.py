@@ -273,9 +273,7 @@ def tensors_of(buffer):
     """Every tensor and array that a buffer holds, by itself or in its parts."""
     found, open_ = [], [vars(buffer), vars(buffer._ring), *(vars(one) for one in buffer._frames.values())]
     for values in open_:
-        for name, value in values.items():
-            if (isinstance(value, torch.Tensor) and name != "rows") or isinstance(value, np.ndarray):
-                found.append(value)
+        found += [value for value in values.values() if isinstance(value, torch.Tensor | np.ndarray)]
     return found
 
 
