@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage
 from robo_rl.training.acting import act_on
+from robo_rl.training.algorithms import imitate_first, make_agent
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
@@ -98,6 +98,9 @@ def train(
         if checkpoint is not None:
             trainer.resume(checkpoint)
             progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
+        elif config.imitates and not should_stop():
+            progress.say(f"cloning the demonstrations: {config.cloning_updates} updates")
+            imitate_first(config, trainer.agent, demos.buffer)
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
         return _finish(trainer, demos, setup_seconds, reason, told)
@@ -125,7 +128,7 @@ def _make_trainer(
         )
     memory = make_memory(config, env, budget, run.path / "replay")
     progress.say(f"memory: {memory.describe()}")
-    agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
+    agent = make_agent(config, env, seed=config.seed)
     learner = Learner(config, agent, memory, demos.buffer)
     if config.overlaps:
         waits = config.cell is None and config.human in (None, "simulated")  # a robot waits for nobody, nor a person
