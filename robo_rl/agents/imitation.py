@@ -88,7 +88,7 @@ class ProposedPolicy(ActingModule):
         for action in (own, proposed):
             value = self._head.value(self.critic.compute(torch.cat([features, action], dim=1)))
             values.append(value.mean(dim=0) if self._reduction == "mean" else value.amin(dim=0))
-        return torch.where(self._prefers(*values, generator)[:, None], proposed, own)
+        return torch.where(self._prefers(values[0], values[1], generator)[:, None], proposed, own)
 
     @torch.no_grad()
     def look_ahead(self, ahead: Ahead, generator: torch.Generator) -> Ahead:

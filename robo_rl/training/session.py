@@ -68,6 +68,7 @@ def train(
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
         env = make_env(config.num_envs, config.seed)
+        supervised: InterventionEnv | None = None
         if supervise is not None:
             env = supervised = supervise(env)
             should_stop = _either(should_stop, supervised)
@@ -97,6 +98,8 @@ def train(
         run.rewind(0 if checkpoint is None else checkpoint.env_steps)
         if checkpoint is not None:
             trainer.resume(checkpoint)
+            if supervised is not None and trainer.supervision is not None:
+                supervised.human_steps = trainer.supervision.meter.human_steps
             progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
         elif config.imitates and not should_stop():
             progress.say(f"cloning the demonstrations: {config.cloning_updates} updates")
