@@ -10,7 +10,8 @@ The last line on standard output is the outcome, as JSON.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 import tyro
 
@@ -28,6 +29,8 @@ class Options:
     """Seed of demonstrations, weights and batches; the demonstrations are those of ``robo-rl train`` with this seed."""
     demos: int = 20
     """Demonstrations."""
+    more_transitions: int = 0
+    """Transitions of further demonstrations, as many as a person spent on corrections; rounded up to whole ones."""
     updates: int = 20_000
     """Gradient steps."""
     eval_every: int = 2_000
@@ -48,6 +51,10 @@ def main(options: Options) -> dict:
     config = resolved_config(options.task, seed=options.seed, demos=options.demos, threads=1)
     demos = demonstrations(config)
     assert demos.buffer is not None
+    if options.more_transitions:
+        more = ceil(options.more_transitions * demos.episodes / len(demos.buffer))
+        demos = demonstrations(replace(config, demos=options.demos + more))
+        assert demos.buffer is not None
     env = make_environment(config, config.eval_envs, options.seed)
     agent = BehaviourCloning(env.observation_space, env.action_space, seed=options.seed)
     rule = EvaluationRule(

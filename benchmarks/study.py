@@ -31,6 +31,7 @@ class Study:
         targets: the targets that the summaries of the arms have something to say about.
         budget: options of the command that the outcomes depend on.
         packages: whose versions matter.
+        wanted: success rate that the time until then is told of.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Study:
     targets: Callable[[Mapping[str, Mapping[str, Any]]], list[dict[str, Any]]]
     budget: str
     packages: tuple[str, ...] = ()
+    wanted: float = WANTED
 
 
 def carry_out(
@@ -81,8 +83,8 @@ def carry_out(
     path = save(report, results)
     from robo_rl.training.curves import plot_arms
 
-    plot_arms(summaries, path.with_suffix(".png"), wanted=WANTED)
-    show_arms(summaries, console)
+    plot_arms(summaries, path.with_suffix(".png"), wanted=study.wanted)
+    show_arms(summaries, console, study.wanted)
     show_targets(targets, console)
     console.print(f"{path}, {path.with_suffix('.png').name}")
     return 0 if whole else 1
@@ -103,10 +105,11 @@ def make_console(*, stderr: bool = False) -> Console:
     return Console(width=None if stream.isatty() else 160, stderr=stderr)
 
 
-def show_arms(results: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """Print one row for each arm."""
+def show_arms(results: Mapping[str, Mapping[str, Any]], console: Console, wanted: float) -> None:
+    """Print one row for each arm; ``wanted`` is the success rate that was waited for."""
     table = Table(title="Deterministic success, all seeds")
-    for column in ("arm", "success", "95 % interval", "each seed", "train s", "to 95 %, s", "env steps", "updates"):
+    reaching = f"to {100 * wanted:.0f} %, s"
+    for column in ("arm", "success", "95 % interval", "each seed", "train s", reaching, "env steps", "updates"):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for found in results.values():
         low, high = found["success_interval_95"]

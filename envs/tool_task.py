@@ -48,6 +48,9 @@ class ToolTask(Task):
     }
     """What differs from them where the policy looks through cameras (``--obs pixels``)."""
 
+    observed_gripper: ClassVar[Mapping[str, int]] = {"proprio": 25}
+    """Where observations tell the opening that was commanded last, -1 closed to 1 open: place by name."""
+
     @property
     @abstractmethod
     def tool_delta(self) -> ToolDelta:

@@ -32,6 +32,7 @@ class PickCube(ToolTask):
     privileged_readings = frozenset({"object.cube.pos", "object.cube.rot"})
     reward_scales: ClassVar = {"approach": 0.05, "lift": 0.1}
     state_size = 22
+    observed_gripper: ClassVar = {"state": 16, "proprio": 25}
 
     @property
     def tool_delta(self) -> ToolDelta:

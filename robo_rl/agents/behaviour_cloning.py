@@ -73,12 +73,24 @@ class BehaviourCloning:
             layer_norm=config.layer_norm,
             generator=torch.Generator().manual_seed(seed),
         ).to(self.device)
+        self.actor = self.policy
+        self.acting: torch.Generator | None = None  # nothing is drawn
         self.optimiser = torch.optim.Adam(self.policy.parameters(), config.learning_rate, fused=True)
         self.updates = torch.zeros((), dtype=torch.int64)
 
     def act(self, obs: Obs, *, explore: bool) -> Tensor:
         """Return actions (B, A) in [-1, 1], where ``obs`` is; ``explore`` changes nothing, see the class."""
         return self.policy.act(obs)
+
+    def constants(self) -> list[Tensor]:
+        """Return what is never learned of what acts: nothing."""
+        return []
+
+    def least_std(self) -> None:
+        """Return the least noise of exploration: there is none."""
+
+    def remember_episode(self, episode_return: float) -> None:
+        """Take note of an episode: what it was worth does not matter to who imitates."""
 
     def fit(self, sample: Callable[[int], Batch], steps: int) -> Metrics:
         """Take ``steps`` gradient steps on what ``sample(batch_size)`` gives; return the metrics of the last.

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robo_rl.agents.dormancy import exploration_floor
-
 if TYPE_CHECKING:
-    from robo_rl.agents.networks import Policy
+    from robo_rl.agents.behaviour_cloning import BehaviourCloning
+    from robo_rl.agents.networks import ActingModule
     from robo_rl.agents.sac import SAC
     from robo_rl.contracts.learning import Obs
 
@@ -28,18 +27,16 @@ class FrozenPolicy:
     """
 
     version: int
-    network: Policy
+    network: ActingModule
     least_std: Tensor | None
 
     @classmethod
-    def of(cls, agent: SAC) -> FrozenPolicy:
+    def of(cls, agent: SAC | BehaviourCloning) -> FrozenPolicy:
         """Copy the policy of ``agent``; by the thread that learns, between two updates."""
-        shared = {id(weight): weight for weight in agent.policy.parameters() if not weight.requires_grad}
-        least_std = None
-        if agent.dormant_ratio is not None and agent.config.dormant_exploration:
-            least_std = exploration_floor(agent.dormant_ratio, agent.config.dormant_exploration)
+        shared = {id(weight): weight for weight in agent.constants()}
         # What is shared is looked up in deepcopy's memory, which takes it for copied already.
-        return cls(int(agent.updates), copy.deepcopy(agent.policy, shared).requires_grad_(False), least_std)
+        network = copy.deepcopy(agent.actor, shared).requires_grad_(False)
+        return cls(int(agent.updates), network, agent.least_std())
 
     def act(self, obs: Obs, generator: torch.Generator | None) -> Tensor:
         """Return actions (B, A) in [-1, 1]: drawn with ``generator``, the mode if None."""
@@ -68,7 +65,7 @@ class PolicyMailbox:
         >>> action = mailbox.act(obs, explore=True)                     # doctest: +SKIP
     """
 
-    def __init__(self, agent: SAC) -> None:
+    def __init__(self, agent: SAC | BehaviourCloning) -> None:
         self._agent = agent
         self.device = agent.device
         self._posted = self._acting = FrozenPolicy.of(agent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -40,7 +41,42 @@ def action_width(space: gymnasium.Space) -> int:
     raise UserError(f"action_space must be a Box with one axis, not {space}")
 
 
-class Policy(nn.Module):
+class ActingModule(nn.Module, ABC):
+    """A network that acts: what :class:`robo_rl.agents.mailbox.PolicyMailbox` copies.
+
+    Attributes:
+        encoder: of the observations.
+    """
+
+    encoder: Encoder | PixelEncoder | Features
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @abstractmethod
+    def act_on(
+        self, features: Tensor, generator: torch.Generator | None = None, least_std: Tensor | None = None
+    ) -> Tensor:
+        """Return actions (B, A) for features (B, encoder.width); see :meth:`act`."""
+
+    def act(self, obs: Obs, generator: torch.Generator | None = None, least_std: Tensor | None = None) -> Tensor:
+        """Return actions (B, A) in [-1, 1] where ``obs`` is: drawn with ``generator``, or the best known if None.
+
+        Args:
+            obs: each (B, ...).
+            generator: draws them.
+            least_std: bounds the standard deviation of Gaussian noise from below.
+        """
+        where = next(iter(obs.values())).device
+        with torch.inference_mode():
+            action = self.act_on(self.encoder(obs).to(self.device), generator, least_std)
+        # Tensors born in inference mode refuse in-place use outside; a copy made here does not.
+        return action.to(where, copy=True)
+
+
+class Policy(ActingModule):
     """Gaussian policy squashed by tanh: ``a = tanh(u)``, ``u ~ N(mean(obs), std(obs)^2)`` (Haarnoja et al. 2018).
 
     Args:
@@ -130,24 +166,20 @@ class Policy(nn.Module):
         u = mean + std * noise
         return torch.tanh(u), tanh_gaussian_log_prob(u, noise, log_std), std
 
-    def act(self, obs: Obs, generator: torch.Generator | None = None, least_std: Tensor | None = None) -> Tensor:
-        """Return actions (B, A) where ``obs`` is: drawn with ``generator``, or the mode of ``u`` squashed if None.
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.output.weight.device
 
-        Args:
-            obs: each (B, ...).
-            generator: draws ``u``.
-            least_std: bounds the standard deviation of ``u`` from below.
-        """
-        where = next(iter(obs.values())).device
-        with torch.inference_mode():
-            features = self.encoder(obs).to(self.output.weight.device)
-            mean, log_std = self(features, torch.float32)
-            if generator is not None:
-                std = log_std.exp() if least_std is None else log_std.exp().maximum(least_std)
-                mean = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
-            action = torch.tanh(mean)
-        # Tensors born in inference mode refuse in-place use outside; a copy made here does not.
-        return action.to(where, copy=True)
+    def act_on(
+        self, features: Tensor, generator: torch.Generator | None = None, least_std: Tensor | None = None
+    ) -> Tensor:
+        """Return ``tanh(u)`` (B, A) for features (B, encoder.width), ``u`` its mode if there is no generator."""
+        mean, log_std = self(features, torch.float32)
+        if generator is not None:
+            std = log_std.exp() if least_std is None else log_std.exp().maximum(least_std)
+            mean = mean + std * torch.randn(mean.shape, generator=generator, device=mean.device)
+        return torch.tanh(mean)
 
 
 def tanh_gaussian_log_prob(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Options are pieces of their own: docs/learner_options.md lists them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,16 @@ from robo_rl.agents.augmentation import Augmentation
 from robo_rl.agents.auxiliary import AuxiliaryLearner, Features
 from robo_rl.agents.compilation import Compiler
 from robo_rl.agents.critic_step import Ahead, CriticStep
-from robo_rl.agents.crossq import CrossQCritic
 from robo_rl.agents.dormancy import dormant_ratio, exploration_floor
 from robo_rl.agents.encoders import Encoder, PixelEncoder, make_encoder
 from robo_rl.agents.ensemble import EnsembleMLP
-from robo_rl.agents.heads import Head, HLGaussHead, ScalarHead
-from robo_rl.agents.networks import Policy, action_width
+from robo_rl.agents.gripper import GraspCritic, HybridPolicy
+from robo_rl.agents.imitation import Imitation
+from robo_rl.agents.networks import ActingModule, Policy, action_width
 from robo_rl.agents.optimisers import make_optimiser
 from robo_rl.agents.perturbation import Perturbation
 from robo_rl.agents.sac_config import SACConfig
+from robo_rl.agents.sac_networks import make_critic, make_head, make_policy
 from robo_rl.agents.snapshot import Part, pack, unpack
 from robo_rl.contracts.learning import Batch
 from robo_rl.errors import UserError
@@ -35,6 +36,7 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     import gymnasium
 
+    from robo_rl.agents.gripper import GripperEntry
     from robo_rl.contracts.learning import Metrics, Obs
 
 
@@ -50,6 +52,7 @@ class SAC:
         config: see :class:`SACConfig`.
         seed: of the initial weights, the noise and the choice of critics.
         device: where it learns.
+        gripper: what the last entry of an action is, where it is the gripper's; a discrete gripper needs it.
 
     Example:
         >>> agent = SAC(env.observation_space, env.action_space, SACConfig(critics=2))    # doctest: +SKIP
@@ -65,21 +68,18 @@ class SAC:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        gripper: GripperEntry | None = None,
     ) -> None:
         self.config = config = config or SACConfig()
         self.device = torch.device(device)
-        self._actions = actions = action_width(action_space)
+        self._actions = actions = action_width(action_space) - (config.gripper == "discrete")
         self.target_entropy = -0.5 * actions if config.target_entropy is None else config.target_entropy
 
-        self.head: Head = ScalarHead()
-        if config.hl_gauss and config.q_bounds is not None:
-            self.head = HLGaussHead(*config.q_bounds, config.hl_gauss_bins, config.hl_gauss_sigma).to(self.device)
-
+        self.head = make_head(config, self.device)
         if config.bfloat16 and self.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             raise UserError(
                 "bfloat16: this processor has no such products and would be many times slower; leave it out"
             )
-        self._precision = torch.bfloat16 if config.bfloat16 else torch.float32
         # Initial weights are drawn on the CPU, so that they are the same on every device.
         weights = torch.Generator().manual_seed(seed)
         encoder = make_encoder(observation_space, config, weights)
@@ -91,8 +91,15 @@ class SAC:
                 )
             self.encoder = Features(encoder, config.auxiliary.width, generator=weights)
         self.augment = Augmentation(config.random_shift, config.colour_jitter)
-        self.policy = self._new_policy(weights)
-        self.critic = self._new_critic(weights)
+
+        def new_policy(generator: torch.Generator) -> Policy:
+            return make_policy(config, self.encoder, actions, generator, self.device)
+
+        def new_critic(generator: torch.Generator) -> EnsembleMLP:
+            return make_critic(config, self.encoder.width, actions, self.head, generator, self.device)
+
+        self.policy = new_policy(weights)
+        self.critic = new_critic(weights)
         self.target_critic: EnsembleMLP | None = None
         if config.critic_norm != "batch":
             self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -127,7 +134,7 @@ class SAC:
         self.auxiliary: AuxiliaryLearner | None = None
         if isinstance(self.encoder, Features):
             self.auxiliary = AuxiliaryLearner(
-                self.encoder, actions, config.auxiliary, optimiser=kind, generator=weights
+                self.encoder, action_width(action_space), config.auxiliary, optimiser=kind, generator=weights
             )
         self.perturbation: Perturbation | None = None
         if config.perturb.every:
@@ -136,47 +143,49 @@ class SAC:
                 config.perturb,
                 [self.policy, *critics],
                 [self.actor_optimiser, self.critic_optimiser],
-                lambda fresh: [self._new_policy(fresh), *(self._new_critic(fresh) for _ in critics)],
+                lambda fresh: [new_policy(fresh), *(new_critic(fresh) for _ in critics)],
                 seed=seed + 4,
             )
-
-    def _new_policy(self, generator: torch.Generator) -> Policy:
-        config = self.config
-        policy = Policy(
-            self.encoder,
-            self._actions,
-            config.hidden,
-            layer_norm=config.actor_layer_norm,
-            experts=config.experts,
-            generator=generator,
-            precision=self._precision,
-        )
-        return policy.to(self.device)
-
-    def _new_critic(self, generator: torch.Generator) -> EnsembleMLP:
-        config = self.config
-        hidden = config.hidden if config.critic_hidden is None else config.critic_hidden
-        shape = (config.critics, self.encoder.width + self._actions, hidden, self.head.outputs)
-        if config.critic_norm == "batch":
-            critic: EnsembleMLP = CrossQCritic(*shape, generator=generator)
-        else:
-            critic = EnsembleMLP(
-                *shape, norm=config.critic_norm, dropout=config.critic_dropout, generator=generator,
-                precision=self._precision,
-            )  # fmt: skip
-        bias = self.head.initial_bias()
-        if bias is not None:
-            critic.biases[-1].data.copy_(bias)
-        return critic.to(self.device)
+        self.actor: ActingModule = self.policy
+        self.imitation: Imitation | None = None
+        if config.ibrl.choice != "off":
+            assert self.target_critic is not None  # the configuration sees to it
+            self.imitation = Imitation(
+                observation_space, self.policy, self.target_critic, self.head, config, seed=seed + 6
+            )
+            self.actor = self.imitation.proposed
+        self.grasp: GraspCritic | None = None
+        if config.gripper == "discrete":
+            if gripper is None:
+                raise UserError("agent.gripper: the actions of this environment move no gripper; leave it continuous")
+            fresh = torch.Generator().manual_seed(seed + 5)
+            self.grasp = GraspCritic(gripper, self.encoder.width, config, generator=fresh, device=self.device)
+            self.actor = HybridPolicy(self.actor, self.grasp.network, config.grasp)
 
     def act(self, obs: Obs, *, explore: bool) -> Tensor:
         """Return actions (B, A) in [-1, 1], where ``obs`` is: drawn if ``explore``, otherwise the policy's mode."""
-        if not explore:
-            return self.policy.act(obs)
-        least_std = None
-        if self.dormant_ratio is not None and self.config.dormant_exploration:
-            least_std = exploration_floor(self.dormant_ratio, self.config.dormant_exploration)
-        return self.policy.act(obs, self.acting, least_std)
+        return self.actor.act(obs, self.acting, self.least_std()) if explore else self.actor.act(obs)
+
+    def least_std(self) -> Tensor | None:
+        """Return the least standard deviation while exploring; None if it is not bounded."""
+        if self.dormant_ratio is None or not self.config.dormant_exploration:
+            return None
+        return exploration_floor(self.dormant_ratio, self.config.dormant_exploration)
+
+    def constants(self) -> list[Tensor]:
+        """Return what is never learned of what acts: the weights of frozen encoders and of a cloned policy."""
+        cloned = [] if self.imitation is None else self.imitation.proposed.cloned.parameters()
+        return [*(p for p in self.policy.parameters() if not p.requires_grad), *cloned]
+
+    def imitate(self, sample: Callable[[int], Batch], steps: int) -> Metrics:
+        """Clone the policy that proposes actions, by ``steps`` gradient steps on ``sample(batch_size)``.
+
+        Raises:
+            ValueError: if none proposes.
+        """
+        if self.imitation is None:
+            raise ValueError("nothing is imitated while config.ibrl.choice is off")
+        return self.imitation.fit(sample, steps)
 
     def update(self, batch: Batch, utd: int) -> Metrics:
         """Update the critics ``utd`` times, each with its part of ``batch``, then policy and temperature.
@@ -188,9 +197,15 @@ class SAC:
         """
         if utd < 1 or len(batch.reward) % utd:
             raise ValueError(f"a batch of {len(batch.reward)} cannot be cut into {utd} equal parts")
+        metrics: Metrics = {}
         for part, ahead in self._encoded(batch, utd):
-            outputs, target = self.critic_step(part, ahead, self.learning)
-        metrics = self._critic_metrics(outputs, target)
+            if self.imitation is not None:
+                ahead = self.imitation.proposed.look_ahead(ahead, self.learning)
+            arm = part if self.grasp is None else replace(part, action=part.action[:, :-1])
+            outputs, target = self.critic_step(arm, ahead, self.learning)
+            if self.grasp is not None:
+                metrics = self.grasp.update(part)
+        metrics |= self._critic_metrics(outputs, target)
         for _ in range(self.config.actor_updates):
             actor_metrics = self._update_actor(part)
             self._update_temperature(actor_metrics["entropy"])
@@ -222,7 +237,10 @@ class SAC:
     def _features(self, batch: Batch) -> Batch:
         with torch.no_grad():
             next_features = self.encoder(batch.next_obs)
-        return replace(batch, obs={"features": self.encoder(batch.obs)}, next_obs={"features": next_features})
+        obs = {"features": self.encoder(batch.obs)}
+        if self.grasp is not None:
+            obs["command"] = self.grasp.command(batch.obs)
+        return replace(batch, obs=obs, next_obs={"features": next_features})
 
     @torch.no_grad()
     def look_ahead(self, batch: Batch, parts: int) -> list[Ahead]:
@@ -323,7 +341,13 @@ class SAC:
 
     def _policy_parts(self) -> dict[str, Part]:
         parts: dict[str, Part] = {"policy": self.policy}
-        return parts if self.dormant_ratio is None else parts | {"dormant_ratio": self.dormant_ratio}
+        if self.dormant_ratio is not None:
+            parts["dormant_ratio"] = self.dormant_ratio
+        if self.grasp is not None:
+            parts["grasp"] = self.grasp.network
+        if self.imitation is not None:  # the critics choose
+            parts |= {"cloned": self.imitation.proposed.cloned, "target_critic": self.imitation.proposed.critic}
+        return parts
 
     def _parts(self) -> dict[str, Part]:
         parts = self._policy_parts() | {
@@ -338,6 +362,8 @@ class SAC:
         }
         if self.target_critic is not None:
             parts["target_critic"] = self.target_critic
+        if self.grasp is not None:
+            parts |= {"grasp_target": self.grasp.target_network, "grasp_optimiser": self.grasp.optimiser}
         if self.auxiliary is not None:
             parts |= {"auxiliary": self.auxiliary.module, "auxiliary_optimiser": self.auxiliary.optimiser}
         if self.perturbation is not None:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from robo_rl.agents.auxiliary import AuxiliaryConfig
 from robo_rl.agents.experts import ExpertsConfig
+from robo_rl.agents.gripper import GraspConfig
+from robo_rl.agents.imitation import IBRLConfig
 from robo_rl.agents.optimisers import OptimiserName
 from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.errors import UserError
@@ -75,6 +77,13 @@ class SACConfig:
     0.8)."""
     auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
     """Loss that learns features beside the reward."""
+    gripper: Literal["continuous", "discrete"] = "continuous"
+    """How the gripper's entry of an action is learned: as one more continuous action, or as a choice among close, stay
+    and open by a critic of its own (HIL-SERL)."""
+    grasp: GraspConfig = field(default_factory=GraspConfig)
+    """The critic of a discrete gripper."""
+    ibrl: IBRLConfig = field(default_factory=IBRLConfig)
+    """A policy cloned from the demonstrations that proposes actions (IBRL)."""
     observation_keys: tuple[str, ...] = ()
     """Observations to learn from, by name; all of them if empty."""
     encoder: Literal["conv", "resnet10", "resnet18", "frozen"] = "conv"
@@ -133,6 +142,16 @@ class SACConfig:
             raise UserError(
                 "compile: critic_norm weight and batch, and optimiser adan, cannot be compiled; leave it out"
             )
+        if self.gripper == "continuous" and self.grasp != GraspConfig():
+            raise UserError("grasp.* does nothing with gripper continuous: set gripper to discrete, or leave it out")
+        if self.gripper == "discrete" and self.perturb.every:
+            raise UserError("perturb: the critic of a discrete gripper is not perturbed; set gripper to continuous")
+        if self.ibrl.choice != "off" and self.critic_norm == "batch":
+            raise UserError("ibrl: target critics choose, and critic_norm batch has none; set norm to layer")
+        if self.ibrl.choice != "off" and self.entropy_backup:
+            raise UserError("ibrl: a cloned policy has no entropy to count; set entropy_backup to False")
+        if self.ibrl.choice != "off" and self.auxiliary.loss != "none":
+            raise UserError("ibrl: the cloned policy learns no features; set auxiliary.loss to none")
         if self.experts.count and not self.hidden:
             raise UserError("experts follow the first hidden layer: give hidden at least one width")
 

@@ -51,6 +51,8 @@ def main(args: Sequence[str]) -> int:
     trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=0)
     try:
         policy, space = trained.agent.policy, trained.env.observation_space
+        if trained.agent.actor is not policy:
+            raise UserError("export: policies with a discrete gripper, or a cloned one beside them, need torch to act")
         if not isinstance(policy.encoder, Encoder) or policy.experts is not None:
             raise UserError("export: only policies on vectors, without learned features or experts, act without torch")
         widths = {key: int(np.prod(space[key].shape or ())) for key in policy.encoder.keys}

@@ -96,10 +96,8 @@ def environments(
 
 def _try_out(config: TrainConfig, make_env: MakeEnv, supervise: Callable[[BatchedEnv], InterventionEnv] | None) -> None:
     """Find out what does not fit before a run folder is made: a wrong name or setting leaves nothing behind."""
-    import torch
-
-    from robo_rl.agents.encoders import make_encoder
     from robo_rl.data.episodes import load_episodes
+    from robo_rl.training.algorithms import make_agent
     from robo_rl.training.encoder_files import settled
     from robo_rl.training.feature_env import with_features
     from robo_rl.training.session import make_memory
@@ -112,7 +110,7 @@ def _try_out(config: TrainConfig, make_env: MakeEnv, supervise: Callable[[Batche
         if supervise is not None:
             env = supervise(env)
         env = with_features(env, config.agent)
-        make_encoder(env.observation_space, config.agent, torch.Generator())
+        make_agent(config, env, seed=config.seed)
         make_memory(config, env, round(config.memory_budget_gb * 1e9))
     finally:
         env.close()

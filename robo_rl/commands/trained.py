@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robo_rl.agents.sac import SAC
 from robo_rl.commands.environments import make_environment
 from robo_rl.errors import UserError
 from robo_rl.training.acting import act_on
+from robo_rl.training.algorithms import make_agent
 from robo_rl.training.checkpoint import Checkpoint, check_task, load_checkpoint, open_checkpoint
 from robo_rl.training.config import TrainConfig, from_json
 from robo_rl.training.encoder_files import settled
@@ -20,6 +20,8 @@ from robo_rl.training.run_folder import RunFolder
 if TYPE_CHECKING:
     import torch
 
+    from robo_rl.agents.behaviour_cloning import BehaviourCloning
+    from robo_rl.agents.sac import SAC
     from robo_rl.contracts.learning import BatchedEnv, Obs
 
 
@@ -38,7 +40,7 @@ class Trained:
     run: RunFolder
     config: TrainConfig
     checkpoint: Checkpoint
-    agent: SAC
+    agent: SAC | BehaviourCloning
     env: BatchedEnv
 
     def act(self, obs: Obs, *, explore: bool) -> torch.Tensor:
@@ -79,7 +81,7 @@ def load_trained(
     env = env or make_environment(config, num_envs, seed)
     try:
         env = with_features(env, config.agent, device=config.device, variants=1)
-        agent = SAC(env.observation_space, env.action_space, config.agent, seed=seed, device=config.device)
+        agent = make_agent(config, env, seed=seed)
         agent.load_policy_state(weights)
     except BaseException:
         env.close()

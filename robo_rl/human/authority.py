@@ -38,7 +38,12 @@ class AuthoritySettings:
     max_latency: float = 0.5
     """Seconds after which what a person said is too old: hands off."""
 
+    budget: int | None = None
+    """Steps in which people may have a say, all environments together; after these they have their hands off."""
+
     def __post_init__(self) -> None:
+        if self.budget is not None and self.budget < 0:
+            raise UserError(f"budget: must not be negative, got {self.budget}")
         for name, low, high in (("threshold", 0.0, 1.0), ("share", 0.0, 1.0), ("scale", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}: must lie in [{low:g}, {high:g}], got {getattr(self, name)}")

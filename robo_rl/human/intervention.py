@@ -58,6 +58,7 @@ class InterventionEnv:
         stop_requested: whether a person wants the session to end.
         paused: whether the loop waits for a person.
         attended: whether people may take over; see :meth:`unattended`.
+        human_steps: steps in which people had a say, which ``settings.budget`` bounds; a run that goes on sets it.
     """
 
     def __init__(
@@ -79,9 +80,11 @@ class InterventionEnv:
         self.action_space, self.observation_space = env.action_space, env.observation_space
         self.stop_requested = self.paused = False
         self.attended = True
+        self.human_steps = 0
         self._humans = dict(humans)
         self._map = ActionMap.of(env)
         settings = settings or AuthoritySettings()
+        self._budget = settings.budget
         self._authority = {row: Authority(settings, gripper=self._map.gripper) for row in humans}
         self._paced, self._should_stop, self._tell = paced, should_stop, tell
         self._obs: Obs | None = None
@@ -129,7 +132,11 @@ class InterventionEnv:
             step = self.env.step(policy)
             self._obs = step.obs
             return step
-        decisions = {row: self._authority[row].decide(self._view(row, policy), heard) for row, heard in said.items()}
+        decisions: dict[int, Decision] = {}
+        for row, heard in said.items():
+            spent = self._budget is not None and self.human_steps >= self._budget
+            decisions[row] = self._authority[row].decide(self._view(row, policy), None if spent else heard)
+            self.human_steps += decisions[row].authority > 0
         command = policy.clone()
         for row, decision in decisions.items():
             command[row] = decision.action.to(command)

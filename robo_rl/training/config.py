@@ -33,6 +33,7 @@ _POSITIVE_COUNTS = (
     "final_episodes",
     "checkpoint_every",
     "log_every",
+    "cloning_updates",
 )
 _COUNTS = ("seed", "demos", "hindsight_k", "warmup_steps", "max_lag", "prefetch", "video_episodes")
 _POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
@@ -100,8 +101,15 @@ class TrainConfig:
     demo_ratio: float = 0.5
     """Share of demonstrations in each batch."""
 
+    algorithm: Literal["sac", "hg-dagger"] = "sac"
+    """sac: reinforcement learning. hg-dagger: imitation of the demonstrations and of the person's corrections, without
+    a reward (of agent.* it takes hidden, actor_layer_norm, actor_lr, observation_keys)."""
+
     agent: SACConfig = field(default_factory=SACConfig)
     """The learner."""
+
+    cloning_updates: int = 10_000
+    """Gradient steps on the demonstrations before training, where they are imitated: hg-dagger and agent.ibrl."""
 
     batch_size: int = 256
     """Transitions of one critic update."""
@@ -127,7 +135,7 @@ class TrainConfig:
     """Discount of future reward per step."""
 
     warmup_steps: int = 500
-    """Environment steps with random actions before learning begins."""
+    """Environment steps before learning begins; with random actions, of hg-dagger with the policy's own."""
 
     hindsight: bool | None = None
     """Also learn from goals reached by chance; None: where the observation has a desired and an achieved goal."""
@@ -208,6 +216,16 @@ class TrainConfig:
             raise UserError(
                 "cell: a robot cell is one environment and a world of its own; leave out num_envs and world"
             )
+        if self.algorithm == "hg-dagger" and self.human is None:
+            raise UserError("algorithm: hg-dagger learns from a person's corrections; give --human too")
+        if self.algorithm == "hg-dagger" and (self.agent.gripper == "discrete" or self.agent.ibrl.choice != "off"):
+            raise UserError(
+                "algorithm: hg-dagger has no critics, which agent.gripper and agent.ibrl need; leave them out"
+            )
+        if self.imitates and self.demos == 0:
+            raise UserError("demos: there is nothing to imitate without; give --demos")
+        if not self.imitates and self.cloning_updates != TrainConfig.cloning_updates:
+            raise UserError("cloning_updates: nothing is imitated; leave it out, or give --agent.ibrl.choice greedy")
         if self.human not in (None, "simulated") and self.num_envs != 1:
             raise UserError(f"num_envs: a person at a {self.human} looks after one environment; leave it out")
         if self.frame is not None and self.human in (None, "simulated"):
@@ -225,6 +243,16 @@ class TrainConfig:
     def is_foreign(self) -> bool:
         """Whether the task is a Gymnasium environment, which brings its own robot, world and reward."""
         return self.task.startswith(GYM_PREFIX)
+
+    @property
+    def imitates(self) -> bool:
+        """Whether demonstrations are cloned before training."""
+        return self.algorithm == "hg-dagger" or self.agent.ibrl.choice != "off"
+
+    @property
+    def random_steps(self) -> int:
+        """Environment steps with random actions at the start."""
+        return self.warmup_steps if self.algorithm == "sac" else 0
 
     @property
     def overlaps(self) -> bool:

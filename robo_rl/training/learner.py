@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from robo_rl.agents.behaviour_cloning import BehaviourCloning
 from robo_rl.agents.mailbox import PolicyMailbox
 from robo_rl.agents.sac import SAC
 from robo_rl.contracts.learning import Step
@@ -23,6 +24,7 @@ from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.mixing import MixedReplay
 from robo_rl.replay.prefetch import Prefetch
 from robo_rl.threads import step_back
+from robo_rl.training.algorithms import demonstration_share
 from robo_rl.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -58,16 +60,20 @@ class Learner:
     """
 
     def __init__(
-        self, config: TrainConfig, agent: SAC, memory: ReplayBuffer, demonstrations: ReplayBuffer | None
+        self,
+        config: TrainConfig,
+        agent: SAC | BehaviourCloning,
+        memory: ReplayBuffer,
+        demonstrations: ReplayBuffer | None,
     ) -> None:
         self.agent, self.memory, self.demonstrations = agent, memory, demonstrations
         following = config.agent.auxiliary.following
         mixed = MixedReplay(
             memory,
             demonstrations,
-            config.demo_ratio,
+            demonstration_share(config),
             following=following,
-            augment=agent.augment if agent.encoder.learns else None,
+            augment=agent.augment if isinstance(agent, SAC) and agent.encoder.learns else None,
             blocks=config.prefetch + 1,
         )
         self.source: MixedReplay | Prefetch = Prefetch(mixed, config.prefetch) if config.prefetch else mixed
@@ -204,7 +210,7 @@ class LearnerThread(Learner):
     def __init__(
         self,
         config: TrainConfig,
-        agent: SAC,
+        agent: SAC | BehaviourCloning,
         memory: ReplayBuffer,
         demonstrations: ReplayBuffer | None,
         *,

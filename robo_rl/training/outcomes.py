@@ -61,7 +61,7 @@ def curve_figures(rows: Iterable[Mapping[str, Any]], wanted: float = WANTED) -> 
     }
 
 
-def train_outcome(summary: Mapping[str, Any]) -> dict[str, Any]:
+def train_outcome(summary: Mapping[str, Any], wanted: float = WANTED) -> dict[str, Any]:
     """Return the outcome of ``robo-rl train`` from the JSON line that it ends with and the run folder named there."""
     return {
         **final_figures(summary["success_rate"], summary["episodes"]),
@@ -71,7 +71,7 @@ def train_outcome(summary: Mapping[str, Any]) -> dict[str, Any]:
         "updates": summary["updates"],
         "demos": summary["demos"],
         "stopped_by": summary["stopped_by"],
-        **curve_figures(read_json_lines(Path(summary["run"]) / "metrics.jsonl")),
+        **curve_figures(read_json_lines(Path(summary["run"]) / "metrics.jsonl"), wanted),
     }
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robo_rl.agents.sac import SAC
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage
 from robo_rl.training.acting import act_on
+from robo_rl.training.algorithms import imitate_first, make_agent
 from robo_rl.training.checkpoint import load_checkpoint
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.demonstrations import Demonstrations, provide_demonstrations
@@ -68,6 +68,7 @@ def train(
         config = settled(config, run.path)
         about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
         env = make_env(config.num_envs, config.seed)
+        supervised: InterventionEnv | None = None
         if supervise is not None:
             env = supervised = supervise(env)
             should_stop = _either(should_stop, supervised)
@@ -97,7 +98,12 @@ def train(
         run.rewind(0 if checkpoint is None else checkpoint.env_steps)
         if checkpoint is not None:
             trainer.resume(checkpoint)
+            if supervised is not None and trainer.supervision is not None:
+                supervised.human_steps = trainer.supervision.meter.human_steps
             progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
+        elif config.imitates and not should_stop():
+            progress.say(f"cloning the demonstrations: {config.cloning_updates} updates")
+            imitate_first(config, trainer.agent, demos.buffer)
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
         return _finish(trainer, demos, setup_seconds, reason, told)
@@ -125,7 +131,7 @@ def _make_trainer(
         )
     memory = make_memory(config, env, budget, run.path / "replay")
     progress.say(f"memory: {memory.describe()}")
-    agent = SAC(env.observation_space, env.action_space, config.agent, seed=config.seed, device=config.device)
+    agent = make_agent(config, env, seed=config.seed)
     learner = Learner(config, agent, memory, demos.buffer)
     if config.overlaps:
         waits = config.cell is None and config.human in (None, "simulated")  # a robot waits for nobody, nor a person

@@ -198,7 +198,7 @@ class Trainer:
         self.env.seed(self.config.seed + 7919 * (1 + self.env_steps))  # Other starts than the ones already seen.
 
     def _action(self, obs: Obs) -> torch.Tensor:
-        if self.env_steps < self.config.warmup_steps:
+        if self.env_steps < self.config.random_steps:
             size = (self.env.num_envs, *self.env.action_space.shape)
             return (2.0 * torch.rand(size, generator=self._warmup) - 1.0).to(self.env.device)
         return act_on(self.learner, obs, explore=True, device=self.env.device)

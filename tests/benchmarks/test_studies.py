@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import behaviour_cloning, fetch, learning, lerobot_sac, pixels, sb3_sac
+from benchmarks import behaviour_cloning, corrections, fetch, gripper, learning, lerobot_sac, pixels, sb3_sac
 from benchmarks.study import Study, carry_out, summarise
 from robo_rl.commands.arguments import known_options
 from robo_rl.training.config import TrainConfig
 
 JOBS = [learning.make_job(learning.Options(), arm, 1) for arm in learning.ARMS]
 JOBS += [fetch.make_job(fetch.Options(), arm, 1) for arm in fetch.ARMS]
+JOBS += [gripper.make_job(gripper.Options(), arm, 1) for arm in gripper.ARMS]
+JOBS += [corrections.make_job(corrections.Options(), arm, 1) for arm in corrections.ARMS]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.arm)
@@ -188,3 +191,60 @@ print(json.dumps({"successes": round(100 * rate), "episodes": 100, "success_rate
     assert report["results"]["a"]["success_rate"] == pytest.approx(0.15)
     assert report["results"]["b"]["seeds"] == [2]
     assert (tmp_path / "results" / "learning.png").exists()
+
+
+def corrected(seed, rate, *, interventions=0.01, cycle=2.0):
+    told = {"intervention_rate": interventions, "human_steps": 800, "cycle_seconds": cycle, "demo_cycle_seconds": 3.0}
+    return outcome(seed, rate) | told
+
+
+def judged_corrections(found):
+    targets = corrections.find_targets(summarise(corrections.ARMS, found))
+    return {entry["what"]: (entry["measured"], entry["met"]) for entry in targets}
+
+
+def test_imitation_is_given_what_the_person_spent_on_corrections(tmp_path):
+    options = corrections.Options(work=tmp_path)
+    before = corrections.make_job(options, "corrections", 1)
+    folder = before.folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "outcome.json").write_text(json.dumps({"command": before.line, "human_steps": 777}))
+    lines = {arm: corrections.make_job(options, arm, 1).line for arm in corrections.ARMS}
+    assert "--authority.budget 777" in lines["hg-dagger"]
+    assert "--more-transitions 777" in lines["behaviour-cloning"]
+    assert "777" not in lines["demos-only"] + lines["corrections"]
+    assert corrections.human_steps_of(options, 2) == 0
+
+
+def test_corrections_are_judged_by_success_rate_help_and_time():
+    title = "corrections by a simulated person"
+    good = [corrected(seed, rate) for seed, rate in enumerate((0.96, 1.0, 1.0))]
+    found = judged_corrections({"corrections": good, "hg-dagger": [outcome(0, 0.6)], "demos-only": [outcome(0, 0.2)]})
+    assert found[f"{title}: success of the worst of 3 seeds"] == (0.96, True)
+    assert found[f"{title}: intervention rate over the last 20 episodes"][1]
+    assert found[f"{title}: s to success, and of the demonstrations"][1]
+    assert next(met for what, (_, met) in found.items() if "HG-DAgger" in what)
+    assert not judged_corrections({"corrections": good[:2]})[f"{title}: success of the worst of 3 seeds"][1]
+    bad = judged_corrections({"corrections": [*good[:2], corrected(2, 1.0, interventions=0.06, cycle=None)]})
+    assert not bad[f"{title}: intervention rate over the last 20 episodes"][1]
+    assert not bad[f"{title}: s to success, and of the demonstrations"][1]
+
+
+@pytest.mark.parametrize(
+    ("hybrid", "continuous", "met"),
+    [
+        ((1000, 2000, 9000), (3000, 3000, 3000), True),
+        ((1000, None, None), (3000, 3000, 3000), False),
+        ((9000, 9000, 9000), (3000, None, None), True),
+        ((None, None, None), (None, None, None), False),
+        ((1000, 1000), (3000, 3000), False),
+    ],
+)
+def test_the_gripper_is_judged_by_median_steps(hybrid, continuous, met):
+    arms = {
+        arm: [outcome(seed, 1.0) | {"steps_to_target": each} for seed, each in enumerate(steps)]
+        for arm, steps in (("hybrid", hybrid), ("continuous", continuous))
+    }
+    targets = gripper.find_targets(summarise(gripper.ARMS, arms))
+    assert targets[-1]["met"] is met
+    json.dumps(targets, allow_nan=False)

@@ -150,3 +150,21 @@ def test_an_episode_of_a_person_begins_with_their_push(puppet, counting_env):
     stopped = supervised(inside, puppet(HumanInput(request="stop")))
     stopped.reset()
     assert not stopped.await_push()
+
+
+def test_a_budget_of_steps_is_kept_to_and_outlives_the_environment(puppet, counting_env):
+    def rates(spent, budget):
+        env = InterventionEnv(
+            counting_env(), {0: puppet(*[PUSH] * 9)}, AuthoritySettings(hold=0.0, max_change=10.0, budget=budget)
+        )
+        env.human_steps = spent
+        env.reset()
+        steps = [env.step(policy()) for _ in range(9)]
+        return [int(step.info["authority"][0]) for step in steps], env.human_steps
+
+    assert rates(0, None) == ([1] * 9, 9)
+    assert rates(0, 4) == ([1] * 4 + [0] * 5, 4)
+    assert rates(3, 4) == ([1] + [0] * 8, 4)  # as a run that goes on
+    assert rates(0, 0) == ([0] * 9, 0)
+    with pytest.raises(UserError, match="budget"):
+        AuthoritySettings(budget=-1)
