@@ -33,8 +33,8 @@ class Platt:
 def fit_platt(logits: Tensor, success: Tensor) -> Platt:
     """Fit scale and offset to held-out frames by maximum likelihood.
 
-    Targets are (n+ + 1) / (n+ + 2) and 1 / (n- + 2) in place of 1 and 0, as in Platt 1999: frames that can be told apart
-    without an error do not make the probabilities infinitely sure.
+    Targets are (n+ + 1) / (n+ + 2) and 1 / (n- + 2) in place of 1 and 0, as in Platt 1999: frames that can be told
+    apart without an error do not make the probabilities infinitely sure.
 
     Args:
         logits: (N,).

@@ -43,6 +43,7 @@ class SuccessNet(nn.Module):
     def __init__(self, backbones: Mapping[str, Backbone], *, frozen: bool, generator: torch.Generator) -> None:
         super().__init__()
         self.keys = tuple(sorted(backbones))
+        self.specs = tuple(backbones[key].spec for key in self.keys)
         self.frozen = frozen
         self.backbones = nn.ModuleList([backbones[key].requires_grad_(not frozen) for key in self.keys])
         self.heads = nn.ModuleList([ImageHead(backbones[key].map_shape, generator) for key in self.keys])
@@ -94,7 +95,7 @@ class SuccessClassifier:
     net: SuccessNet
     platt: Platt
     threshold: float
-    rule: RuleSettings = RuleSettings()
+    rule: RuleSettings = field(default_factory=RuleSettings)
     version: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,14 +115,14 @@ class SuccessClassifier:
         Raises:
             UserError: if the images of a camera are not there, or of another size.
         """
-        for key, backbone in zip(self.net.keys, self.net.backbones, strict=True):
+        for key, spec in zip(self.net.keys, self.net.specs, strict=True):
             there = obs.get(key)
             if there is None:
                 raise UserError(
                     f"classifier: it looks at {', '.join(self.observes)}, and {key!r} is not observed here; use the "
                     "cameras that it was trained with"
                 )
-            wanted = (*backbone.spec.size, 3)  # type: ignore[union-attr]
+            wanted = (*spec.size, 3)
             if tuple(there.shape[1:]) != wanted or there.dtype != torch.uint8:
                 raise UserError(
                     f"classifier: it takes images {wanted} uint8 of {key!r}, these are {tuple(there.shape[1:])} "
@@ -150,7 +151,7 @@ class SuccessClassifier:
             "format": FORMAT,
             "version": self.version,
             "cameras": self.observes,
-            "backbones": [asdict(each.spec) for each in self.net.backbones],  # type: ignore[arg-type]
+            "backbones": [asdict(spec) for spec in self.net.specs],
             "frozen": self.net.frozen,
             "platt": asdict(self.platt),
             "threshold": self.threshold,

@@ -182,9 +182,7 @@ def frames_of(
     return LabelledFrames(joined, success, episode_of, step, emphasis, tuple(numbers), frozenset(corrected))
 
 
-def load_frames(
-    data: Sequence[Path], corrections: Sequence[Path] = (), cameras: Sequence[str] = ()
-) -> LabelledFrames:
+def load_frames(data: Sequence[Path], corrections: Sequence[Path] = (), cameras: Sequence[str] = ()) -> LabelledFrames:
     """Read folders of episodes: ``data`` with the success that was recorded, ``corrections`` where a person judged.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How good a success classifier is on frames that nothing was learned from: by frames, and by episodes with its rule."""
+"""How good a success classifier is on frames that nothing was learned from: frame by frame, and by its rule."""
 
 from __future__ import annotations
 
