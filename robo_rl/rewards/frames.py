@@ -98,8 +98,10 @@ def split(frames: LabelledFrames, *, calibrate: float = 0.2, test: float = 0.2, 
         UserError: if a share is not in [0, 1), or nothing is left to learn from.
     """
     for name, share in (("calibrate", calibrate), ("test", test)):
-        if not 0.0 <= share < 1.0 or calibrate + test >= 1.0:
-            raise UserError(f"{name}: shares must lie in [0, 1) and leave something to learn from, got {share}")
+        if not 0.0 <= share < 1.0:
+            raise UserError(f"{name}: must lie in [0, 1), got {share}")
+    if calibrate + test >= 1.0:
+        raise UserError(f"test: {calibrate:g} to calibrate and {test:g} to test leave nothing to learn from")
     won = set(frames.episode[frames.success].tolist())
     kinds: dict[tuple[bool, bool], list[int]] = {}
     for number in range(len(frames.digests)):
