@@ -32,7 +32,7 @@ class ClassifiedEnv:
         hidden: keys of observations that are for the classifier only; nobody else gets to see them.
 
     Raises:
-        UserError: if the environment does not observe the classifier's cameras.
+        UserError: if the environment does not observe the classifier's cameras, or in another size.
 
     Attributes:
         env: the one inside.
@@ -46,6 +46,12 @@ class ClassifiedEnv:
                 f"classifier: it looks at {', '.join(missing)}, which this environment does not observe; there are "
                 f"{', '.join(key for key in spaces if key.startswith('camera.')) or 'no cameras'}"
             )
+        for key, spec in zip(classifier.observes, classifier.net.specs, strict=True):
+            if spaces[key].shape != (*spec.size, 3):
+                raise UserError(
+                    f"classifier: it takes images {(*spec.size, 3)} of {key!r}, here they are {spaces[key].shape}; "
+                    "train one for this camera"
+                )
         self.env, self.classifier = env, classifier
         self.num_envs, self.device, self.horizon = env.num_envs, env.device, env.horizon
         self.action_space = env.action_space
