@@ -122,7 +122,7 @@ def test_pictures_can_be_the_classifiers_alone(classifier):
 
 
 def test_without_its_cameras_it_is_refused(drawn_classifier):
-    with pytest.raises(UserError, match="camera.wrist.rgb"):
+    with pytest.raises(UserError, match=r"camera\.wrist\.rgb"):
         ClassifiedEnv(Lamp(), drawn_classifier(("camera.wrist.rgb",)))
 
 

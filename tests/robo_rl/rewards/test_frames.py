@@ -101,7 +101,7 @@ def test_what_is_emphasised_is_never_thinned_out(play):
 
 def test_what_cannot_be_used_is_named(play):
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(UserError, match="camera.wrist.rgb"):
+    with pytest.raises(UserError, match=r"camera\.wrist\.rgb"):
         frames_of([play(generator, wins=True)], ["camera.wrist.rgb"])
     with pytest.raises(UserError, match="see different ones"):
         frames_of([play(generator, wins=True), play(generator, wins=True, camera="camera.wrist.rgb")])
