@@ -21,7 +21,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, make_report, save, target
 from robo_rl.training.durable import write_json
 from robo_rl.training.statistics import wilson_interval
 
@@ -65,10 +65,38 @@ def main(options: Options) -> int:
                 command = policy_command(options, task, seed, folder, classifier["out"])
                 policy = _once(folder / "policy.json", command)
             rows.append({"task": task, "seed": seed, "classifier": classifier, "policy": policy})
-    found = {"rows": rows, "tasks": {task: judge([r for r in rows if r["task"] == task]) for task in options.tasks}}
-    write_json(options.results / "success_classifier.json", found)
-    print(json.dumps(found["tasks"]))
-    return 0 if all(value for judged in found["tasks"].values() for value in judged["reached"].values()) else 1
+    judged = {task: judge([row for row in rows if row["task"] == task]) for task in options.tasks}
+    report = make_report(
+        "success_classifier",
+        compares="a success classifier on frames of held-out episodes, and the policies that learn from it, with the "
+        "simulator's truth",
+        command=f"python -m benchmarks.success_classifier --tasks {' '.join(options.tasks)} --seeds "
+        f"{' '.join(map(str, options.seeds))} --attempts {options.attempts} --minutes {options.minutes:g}",
+        seeds=options.seeds,
+        targets=[line for task, found in judged.items() for line in targets(task, found)],
+        results={"tasks": judged, "runs": rows},
+        packages=("mujoco", "torch"),
+    )
+    print(save(report, options.results))
+    return 0 if all(line["met"] for line in report["targets"]) else 1
+
+
+def targets(task: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is wanted of a task, and whether it is met."""
+    reached = found["reached"]
+    lines = [
+        target(
+            f"{task}: frames of held-out episodes",
+            f"precision {PRECISION:.0%} at recall {RECALL:.0%}",
+            {"precision": found["precision"], "recall": found["recall"]},
+            reached["classifier"],
+        )
+    ]
+    if "not_exploited" in reached:
+        measured = {"true": found["true_success_rate"], "classified": found["classified_rate"]}
+        wanted = f"true success within {100 * POINTS:.0f} points of classified"
+        lines.append(target(f"{task}: a policy trained by it", wanted, measured, reached["not_exploited"]))
+    return lines
 
 
 def classifier_command(options: Options, task: str, seed: int, folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.success_classifier import Options, classifier_command, judge, policy_command
+from benchmarks.success_classifier import Options, classifier_command, judge, policy_command, targets
 from robo_rl.commands.arguments import known_options
 from robo_rl.commands.reward import RewardTrainArguments
 from robo_rl.training.config import TrainConfig
@@ -37,6 +37,7 @@ def test_what_is_wanted_is_reached():
     assert found["reached"] == {"classifier": True, "not_exploited": True}
     assert found["precision"] == pytest.approx(990 / 995, abs=1e-6)
     assert found["true_success_rate"] == 0.96
+    assert [line["met"] for line in targets("reach", found)] == [True, True]
 
 
 @pytest.mark.parametrize(
