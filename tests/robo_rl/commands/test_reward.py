@@ -1,5 +1,6 @@
 """``robo-rl reward``, and training by what it made."""
 
+import dataclasses
 import json
 
 import pytest
@@ -133,7 +134,8 @@ def test_training_goes_by_it_and_tells_exploitation(tmp_path, capsys):
     """One that takes everything for success: every episode is a false one."""
     generator = torch.Generator().manual_seed(0)
     net = SuccessNet({CAMERA: Backbone(BackboneSpec("conv", (128, 128)), generator)}, frozen=False, generator=generator)
-    SuccessClassifier(net, Platt(), -100.0, RuleSettings(3, 0.5), 4).save(tmp_path / "gullible.safetensors")
+    gullible = SuccessClassifier(net, Platt(), -100.0, RuleSettings(3, 0.5), 4)
+    gullible.save(tmp_path / "gullible.safetensors")
     code, out, err = call(
         capsys, "train", "peg_insertion", "--classifier", "gullible.safetensors", "--demos", "0", "--steps", "12",
         "--eval-every", "12", "--eval-episodes", "2", "--eval-envs", "2", "--final-episodes", "2", "--video-episodes",
@@ -147,3 +149,12 @@ def test_training_goes_by_it_and_tells_exploitation(tmp_path, capsys):
     code, out, err = call(capsys, "eval", summary["run"], "--episodes", "2", "--policy", "deterministic")
     assert code == 0, err
     assert json.loads(out)["classified_falsely"] == 1.0, "the run keeps its own"
+
+    strict = dataclasses.replace(gullible, threshold=100.0, version=5)
+    strict.save(tmp_path / "strict.safetensors")
+    code, out, err = call(
+        capsys, "train", "--resume", summary["run"], "--steps", "24", "--classifier", "strict.safetensors"
+    )
+    assert code == 0, err
+    assert json.loads(out)["classified_rate"] == 0.0, "a resumed run goes by the version it is given"
+    assert SuccessClassifier.load(tmp_path / summary["run"] / "classifier.safetensors").version == 5
