@@ -21,6 +21,7 @@ COMMANDS = {
     "record": "record demonstrations",
     "export": "write a trained policy as one file that acts without torch",
     "pretrain-encoder": "make the weights of an image encoder from pictures of the simulator",
+    "reward": "train and check a success classifier on camera images",
     "tasks": "list the tasks",
     "deploy": "run a trained policy on a robot cell",
     "cell": "start a robot cell, look it over, stop it, go on",

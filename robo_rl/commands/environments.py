@@ -58,10 +58,11 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         return cast("BatchedEnv", foreign)  # Its box is of float32 only, which mypy takes for another type.
     from envs.registry import chooses_device, make_env, make_task
 
+    cameras = cameras or config.classifier is not None
     options = read_options(options_type(config.task), config.task_options, where="task_options")
     task = make_task(config.task, config.robot, {f.name: getattr(options, f.name) for f in dataclasses.fields(options)})
     on_cpu = not chooses_device(config.world)
-    return make_env(
+    env = make_env(
         task,
         world=config.world,
         num_envs=num_envs,
@@ -72,3 +73,26 @@ def make_environment(config: TrainConfig, num_envs: int, seed: int, *, cameras: 
         cameras=cameras,
         obs=config.obs,
     )
+    return classified(env, config)
+
+
+def classified(env: Any, config: TrainConfig) -> BatchedEnv:
+    """Put the classifier of a run, if it goes by one, in the place of the success of ``env``.
+
+    Where the policy sees the state, the pictures are the classifier's alone.
+
+    Raises:
+        UserError: if there is no such classifier, or it looks at what is not observed; ``env`` is closed then.
+    """
+    if config.classifier is None:
+        return env
+    from robo_rl.rewards.classified_env import ClassifiedEnv
+    from robo_rl.rewards.classifier import SuccessClassifier
+
+    try:
+        classifier = SuccessClassifier.load(config.classifier)
+        seen = [key for key in env.observation_space.spaces if key.startswith("camera.")]
+        return ClassifiedEnv(env, classifier, hidden=seen if config.obs == "state" else ())
+    except BaseException:
+        env.close()
+        raise

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robo_rl.commands.arguments import parse
-from robo_rl.commands.environments import make_environment, options_type, training_defaults
+from robo_rl.commands.environments import classified, make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
 from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
@@ -42,7 +42,7 @@ RUN/summary.json."""
 # What may be set anew on resuming: it changes when training ends and how it is watched, not what is learned from what.
 _MAY_CHANGE = frozenset(
     {"steps", "max_minutes", "target_success", "final_episodes", "checkpoint_every", "log_every", "video_episodes"}
-    | {"eval_every", "eval_envs", "threads", "memory_budget_gb", "human", "frame"}
+    | {"eval_every", "eval_envs", "threads", "memory_budget_gb", "human", "frame", "classifier"}
 )
 
 
@@ -54,6 +54,7 @@ def main(args: Sequence[str]) -> int:
 
         threads.configure(config.threads, spare=0 if config.cell is None else 1)
         from robo_rl.commands.humans import supervisor
+        from robo_rl.rewards.files import keep_classifier
         from robo_rl.training.session import train
 
         supervise = supervisor(config, lambda: interrupts.requested)
@@ -63,6 +64,7 @@ def main(args: Sequence[str]) -> int:
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
             else:
                 run.record_system(config.seed)
+            keep_classifier(config, run.path)
             summary = train(
                 config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise, told=told
             )
@@ -85,11 +87,14 @@ def environments(
     from robo_rl.commands.cell_env import cell_environment
 
     cell = load_cell(config.cell)
-    with cell_environment(cell, config, arm=config.arm, seed=config.seed, should_stop=should_stop) as on_cell:
+    with cell_environment(
+        cell, config, arm=config.arm, seed=config.seed, cameras=config.classifier is not None, should_stop=should_stop
+    ) as on_cell:
+        env = classified(on_cell.env, config)
 
         def the_cell(num_envs: int, seed: int) -> BatchedEnv:
-            on_cell.env.seed(seed)
-            return on_cell.env
+            env.seed(seed)
+            return env
 
         yield the_cell, lambda: on_cell.figures([])
 
@@ -159,6 +164,10 @@ def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
     for name, (was, now) in differences(old, config).items():
         if name not in _MAY_CHANGE:
             raise UserError(f"{name}: a resumed run cannot change it from {was!r} to {now!r}; start a new one")
+    if config.classifier == old.classifier:
+        from robo_rl.rewards.files import with_own_classifier
+
+        config = with_own_classifier(config, run.path)
     return config, run
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from robo_rl.commands.environments import make_environment
 from robo_rl.errors import UserError
+from robo_rl.rewards.files import with_own_classifier
 from robo_rl.training.acting import act_on
 from robo_rl.training.algorithms import make_agent
 from robo_rl.training.checkpoint import Checkpoint, check_task, load_checkpoint, open_checkpoint
@@ -66,6 +67,7 @@ def load_trained(
     """
     run = RunFolder.open(path)
     config = settled(from_json(TrainConfig, run.config, where=str(run.path / "config.json")), run.path)
+    config = with_own_classifier(config, run.path)
     if world is not None:
         config = dataclasses.replace(config, world=world)
     if checkpoint == "best":

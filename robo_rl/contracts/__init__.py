@@ -28,6 +28,7 @@ from robo_rl.contracts.human import (
 )
 from robo_rl.contracts.learning import Agent, Batch, BatchedEnv, Following, Metrics, Obs, Step
 from robo_rl.contracts.reading import PRIVILEGED_PREFIX, Reading
+from robo_rl.contracts.reward_source import RewardSource, Transitions
 from robo_rl.contracts.robot import Gripper, Impedance, Link, RobotSpec
 from robo_rl.contracts.scene import CameraSpec, SceneObject, SceneSpec, Shape
 from robo_rl.contracts.task import Reward, Task
@@ -66,6 +67,7 @@ __all__ = [
     "Reading",
     "Request",
     "Reward",
+    "RewardSource",
     "Robot",
     "RobotSpec",
     "RobotState",
@@ -77,6 +79,7 @@ __all__ = [
     "Step",
     "Task",
     "ToolCommand",
+    "Transitions",
     "View",
     "World",
 ]

@@ -40,6 +40,8 @@ class AuthoritySettings:
 
     budget: int | None = None
     """Steps in which people may have a say, all environments together; after these they have their hands off."""
+    veto: float = 1.0
+    """Seconds that the loop waits for a person's verdict after a success classifier saw a success."""
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 0:
@@ -47,8 +49,9 @@ class AuthoritySettings:
         for name, low, high in (("threshold", 0.0, 1.0), ("share", 0.0, 1.0), ("scale", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}: must lie in [{low:g}, {high:g}], got {getattr(self, name)}")
-        if not 0.0 <= self.hold <= 10.0:
-            raise UserError(f"hold: must lie in [0, 10] s, got {self.hold}")
+        for name in ("hold", "veto"):
+            if not 0.0 <= getattr(self, name) <= 10.0:
+                raise UserError(f"{name}: must lie in [0, 10] s, got {getattr(self, name)}")
         for name in ("max_change", "max_latency"):
             if not getattr(self, name) > 0.0:
                 raise UserError(f"{name}: must be above 0, got {getattr(self, name)}")

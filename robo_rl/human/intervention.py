@@ -36,6 +36,8 @@ class InterventionEnv:
     A person's verdict and requests become part of the step in which they are heard. ``success``: terminal, worth 1.
     ``failure``: not a success, whatever the task says. ``failure``, ``discard`` and ``reset`` truncate, and never make
     a step terminal. ``pause`` makes :meth:`step` wait, before anything is carried out, until ``resume`` or ``stop``.
+    Where a classifier saw a success (:class:`robo_rl.rewards.classified_env.ClassifiedEnv`), a person has a moment to
+    contradict: ``failure`` takes it back, and the frames of the episode are what the next classifier learns from.
 
     Example:
         >>> env = InterventionEnv(inside, {0: human})                                # doctest: +SKIP
@@ -86,6 +88,7 @@ class InterventionEnv:
         settings = settings or AuthoritySettings()
         self._budget = settings.budget
         self._authority = {row: Authority(settings, gripper=self._map.gripper) for row in humans}
+        self._veto = settings.veto
         self._paced, self._should_stop, self._tell = paced, should_stop, tell
         self._obs: Obs | None = None
         self._steps = torch.zeros(env.num_envs, dtype=torch.long)
@@ -143,6 +146,7 @@ class InterventionEnv:
         step = self.env.step(command)
         self._steps += 1
         self._obs = step.obs
+        self._hear_vetoes(step, said, policy)
         self._keep_pace()
         return self._judged(step, said, self._provenance(policy, decisions, said))
 
@@ -226,6 +230,28 @@ class InterventionEnv:
             self.paused = False
         return self.paused
 
+    def _hear_vetoes(self, step: Step, said: dict[int, HumanInput | None], policy: torch.Tensor) -> None:
+        """Wait a moment for a verdict where a classifier has just seen a success; the verdict joins ``said``."""
+        if "success_classified" not in step.info:
+            return
+        claimed = step.info["success_classified"].tolist()
+        asked = {
+            row for row, human in self._humans.items()
+            if claimed[row] and human.device != "simulated" and getattr(said[row], "label", None) is None
+        }  # fmt: skip
+        until = time.monotonic() + self._veto
+        while asked and time.monotonic() < until and not self._should_stop():
+            for row in sorted(asked):
+                heard = self._read(row, policy)
+                if heard is not None and heard.label is not None:
+                    said[row] = _with_verdict(said[row], heard)
+                    asked.discard(row)
+                elif heard is not None and heard.request == "stop":
+                    self.stop_requested = True
+                    asked.clear()
+            if asked:
+                time.sleep(_POLL)
+
     def _keep_pace(self) -> None:
         if not self._paced:
             return
@@ -266,18 +292,24 @@ class InterventionEnv:
         if not judged:
             return step
         reward, success = step.reward.clone(), step.info["success"].clone()
+        claimed = step.info.get("success_classified", success).clone()
         terminated, truncated = step.terminated.clone(), step.truncated.clone()
         for row, each in judged.items():
-            was = bool(success[row])
+            was = bool(claimed[row])  # what the step was rewarded for
             if each.label == "success":
                 reward[row] += float(not was)
-                success[row], terminated[row], truncated[row] = True, True, False
+                success[row], claimed[row], terminated[row], truncated[row] = True, True, True, False
                 continue
-            if each.label == "failure" and was:  # The task took for a success what is none.
+            if each.label == "failure":
+                success[row] = False
+            if each.label == "failure" and was:  # The task, or a classifier, took for a success what is none.
                 reward[row] -= 1.0
-                success[row] = terminated[row] = False
+                claimed[row] = terminated[row] = False
             truncated[row] = not bool(terminated[row])
-        return Step(step.obs, reward, terminated, truncated, {**step.info, "success": success})
+        verdicts = {"success": success}
+        if "success_classified" in step.info:
+            verdicts["success_classified"] = claimed
+        return Step(step.obs, reward, terminated, truncated, {**step.info, **verdicts})
 
 
 def _with_verdict(said: HumanInput | None, before: HumanInput | None) -> HumanInput | None:

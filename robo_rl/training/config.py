@@ -80,6 +80,10 @@ class TrainConfig:
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
 
+    classifier: Path | None = None
+    """Success classifier (robo-rl reward train) whose success is learned from in the place of the task's; what the
+    task says is still what evaluations count."""
+
     num_envs: int = 1
     """Environments stepped side by side."""
 
@@ -210,6 +214,8 @@ class TrainConfig:
         for name, usual in (("robot", "panda"), ("world", "mujoco"), ("reward", "sparse"), ("obs", "state")):
             if self.is_foreign and getattr(self, name) != usual:
                 raise UserError(f"{name}: {self.task} brings its own; leave it out")
+        if self.classifier is not None and self.is_foreign:
+            raise UserError(f"classifier: it looks at the cameras of a task of `robo-rl tasks`, not of {self.task}")
         if self.cell is not None and self.is_foreign:
             raise UserError(f"cell: a robot cell runs tasks of `robo-rl tasks`, not {self.task}")
         if self.cell is not None and (self.num_envs != 1 or self.world != "mujoco"):

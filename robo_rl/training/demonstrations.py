@@ -74,7 +74,11 @@ def expert_tries(env: Any, should_stop: Callable[[], bool] = lambda: False) -> I
             under_way = under_way & ~step.done
             obs = step.obs
         for transitions in rounds:
-            yield Try(transitions, success=bool(transitions[-1][2].info["success"][0]))
+            told = transitions[-1][2].info
+            success = bool(told["success"][0])
+            if "success_classified" in told:  # One that a classifier has missed brings no reward.
+                success = success and bool(told["success_classified"][0])
+            yield Try(transitions, success=success)
 
 
 def successes(tries: Iterator[Try], episodes: int) -> Iterator[tuple[int, Try]]:

@@ -37,6 +37,7 @@ class EvaluationResult:
         deterministic: whether the policy's mode was taken, not a sample.
         seed: of the start states.
         control_dt: seconds of one control step, None where the environment has no clock.
+        classified: whether a success classifier took it for a success, None where there is none.
     """
 
     successes: tuple[bool, ...]
@@ -45,6 +46,7 @@ class EvaluationResult:
     deterministic: bool
     seed: int
     control_dt: float | None = None
+    classified: tuple[bool, ...] | None = None
 
     @property
     def episodes(self) -> int:
@@ -85,6 +87,18 @@ class EvaluationResult:
             "robot_seconds_to_success": None if dt is None or not solved else round(fmean(solved) * dt, 4),
             "deterministic": self.deterministic,
             "seed": self.seed,
+            **self._exploitation(),
+        }
+
+    def _exploitation(self) -> dict[str, Any]:
+        """Where a classifier judges: how often it saw a success, and how often there was none."""
+        if self.classified is None:
+            return {}
+        false = sum(claimed and not true for claimed, true in zip(self.classified, self.successes, strict=True))
+        return {
+            "classified_rate": round(fmean(self.classified), 6),
+            "classified_falsely": round(false / self.episodes, 6),
+            "classified_falsely_interval_95": [round(end, 6) for end in wilson_interval(false, self.episodes)],
         }
 
 
@@ -127,6 +141,7 @@ def evaluate(
     returns = torch.zeros(batch, device=device)
     lengths = torch.zeros(batch, dtype=torch.long, device=device)
     found: dict[int, tuple[bool, float, int]] = {}
+    claims: dict[int, bool] = {}
     by_itself = getattr(env, "unattended", contextlib.nullcontext)  # where people could take over
     with torch.random.fork_rng(devices=[]), torch.no_grad(), by_itself():
         torch.manual_seed(seed)
@@ -144,6 +159,9 @@ def evaluate(
             if not bool(over.any()):
                 continue
             rows = over.nonzero()[:, 0]
+            claimed = step.info.get("success_classified")
+            if claimed is not None:
+                claims.update(zip(episode_of[rows].tolist(), claimed[rows].tolist(), strict=True))
             ended = zip(
                 rows.tolist(),
                 episode_of[rows].tolist(),
@@ -168,6 +186,7 @@ def evaluate(
         deterministic=deterministic,
         seed=seed,
         control_dt=control_period(env),
+        classified=tuple(claims[i] for i in range(episodes)) if claims else None,
     )
 
 

@@ -1,0 +1,1 @@
+"""Rewards that are learned: what a picture says about success."""
