@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _UNSEEN = 2  # pictures of a camera that may be under way
 _FRAME = struct.Struct("<Bd")  # number of the camera, stamp

@@ -61,7 +61,9 @@ class Page:
                 self.stopped = True
                 self._pushed = (self._pushed[0], [0.0] * 6)
                 self._words.append("pause")
-            elif word == "release":
+                return  # whoever watches may press it; that tells nothing of the one in control
+            self._heard = time.monotonic()
+            if word == "release":
                 self.stopped = False
             elif word in _WORDS and not (self.stopped and word in ("resume", "reset", "open", "close")):
                 self._words.append(word)

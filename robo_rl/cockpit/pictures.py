@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 _QUALITY = 80
@@ -10,6 +9,8 @@ _QUALITY = 80
 
 def encode(rgb: np.ndarray) -> bytes:
     """Return a picture (H, W, 3) uint8 as JPEG."""
+    import cv2
+
     done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     assert done
     return jpeg.tobytes()

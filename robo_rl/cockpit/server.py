@@ -11,16 +11,17 @@ import base64
 import contextlib
 import hmac
 import json
+import os
 import socket
 import ssl
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-from aiohttp import WSMsgType, web
 
 from robo_rl.cockpit.client import Client
 from robo_rl.cockpit.curves import Curves, Tail
@@ -29,6 +30,9 @@ from robo_rl.cockpit.pictures import decode_raw, encode
 from robo_rl.cockpit.recordings import Recordings
 from robo_rl.cockpit.viewers import Viewers
 from robo_rl.errors import UserError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _POLL = 0.005  # s between two looks at the mailboxes
 _SLOW = 1.0  # s between two looks at files
@@ -70,9 +74,12 @@ class Server:
         self._newest: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._encoders = ThreadPoolExecutor(2, initializer=_step_back)
 
     async def run(self) -> None:
         """Serve until the loop ends."""
+        from aiohttp import web
+
         asyncio.get_running_loop().add_reader(self._control.fileno(), self._hear_loop)
         app = web.Application()
         app.add_routes([web.get("/", self._file), web.get("/assets/{name}", self._file), web.get("/ws", self._browser)])
@@ -163,7 +170,7 @@ class Server:
                 continue
             began = loop.time()
             count, stamp, raw = found
-            jpeg = await loop.run_in_executor(None, lambda raw=raw: encode(decode_raw(raw)))
+            jpeg = await loop.run_in_executor(self._encoders, _encoded, raw)
             for client in self._clients.values():
                 client.show_picture(index, stamp, jpeg)
             await asyncio.sleep(max(_POLL, period - (loop.time() - began)))
@@ -172,7 +179,7 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             if self._tail is not None:
-                self._add_rows(await loop.run_in_executor(None, lambda tail=self._tail: list(tail.lines())))
+                self._add_rows(await loop.run_in_executor(None, _new_lines, self._tail))
             if self._recordings is not None:
                 found = await loop.run_in_executor(None, self._recordings.refresh)
                 if found is not None:
@@ -212,6 +219,8 @@ class Server:
     # What comes from browsers.
 
     async def _file(self, request: web.Request) -> web.Response:
+        from aiohttp import web
+
         name = request.match_info.get("name", "index.html")
         path = files("robo_rl.cockpit") / "assets" / name
         kind = _TYPES.get(Path(name).suffix)
@@ -228,6 +237,8 @@ class Server:
         return origin is None or urlsplit(origin).netloc == request.host
 
     async def _browser(self, request: web.Request) -> web.StreamResponse:
+        from aiohttp import WSMsgType, web
+
         if not self._welcome(request):
             raise web.HTTPForbidden
         ws = web.WebSocketResponse(heartbeat=2.0, max_msg_size=1 << 14, compress=False)
@@ -245,6 +256,7 @@ class Server:
         client = Client(ws)
         client.name = self._viewers.enter(name, time.monotonic())
         self._clients[client.name] = client
+        self._follow_control()
         self._greet(client)
         feed = asyncio.get_running_loop().create_task(client.feed())
         try:
@@ -284,8 +296,10 @@ class Server:
             client.seen(int(message["camera"]))
         elif kind == "ask":
             self._viewers.ask(client.name, now)
+            self._follow_control()
         elif kind == "answer":
             self._viewers.answer(client.name, bool(message["granted"]))
+            self._follow_control()
         elif kind == "replay" and self._recordings is not None:
             self._start(self._replay(client, self._recordings, str(message["name"])))
         elif kind == "still" and self._recordings is not None:
@@ -305,6 +319,19 @@ class Server:
             if jpeg is not None:
                 told = {"name": name, "camera": camera, "jpeg": base64.b64encode(jpeg).decode()}
                 client.tell({"t": "still", **told})
+
+
+def _encoded(raw: bytes) -> bytes:
+    return encode(decode_raw(raw))
+
+
+def _new_lines(tail: Tail) -> list[Any]:
+    return list(tail.lines())
+
+
+def _step_back() -> None:
+    """Let whatever controls a robot go before this thread, which may be late."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class Viewers:
     def ask(self, name: str, now: float) -> None:
         """Somebody asks for control, and has it at once if nobody is there who holds it."""
         self.tick(now)
-        if name == self.holder or name not in self._viewers:
+        if name == self.holder or name not in self.present:
             return
         if self.holder is None or not self._viewers[self.holder].connected:
             self.holder, self.asking = name, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,7 @@ class DrawnPictures:
     def _run(self) -> None:
         from envs.worlds.rendering import close, make_renderer
 
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # behind the loop, and so what draws
         renderer = make_renderer(self._world.model, _WIDTH, _HEIGHT)
         try:
             while not self._closing:

@@ -75,9 +75,7 @@ def at_the_page(
 
 
 @contextlib.contextmanager
-def on_the_page(
-    cockpit: Cockpit, cameras: Mapping[str, Any], robots: list[Robot], fps: float = 30.0
-) -> Iterator[None]:
+def on_the_page(cockpit: Cockpit, cameras: Mapping[str, Any], robots: list[Robot], fps: float = 30.0) -> Iterator[None]:
     """Show a cell's cameras on the page, and have its stop stop the arms until it is released there."""
     from hardware.inputs.emergency_stop import EmergencyStop
     from robo_rl.commands.cockpit_pictures import received

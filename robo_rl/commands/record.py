@@ -139,9 +139,7 @@ def _record(
         cockpit = None
         if arguments.device == COCKPIT:
             title = f"record {arguments.task}"
-            cockpit = opened.enter_context(
-                open_cockpit(arguments.cockpit, title=title, cell=config.cell is not None)
-            )
+            cockpit = opened.enter_context(open_cockpit(arguments.cockpit, title=title, cell=config.cell is not None))
             cockpit.watch(episodes=folder)
         make_env, _ = opened.enter_context(environments(config, should_stop, cockpit))
         env = make_env(count, arguments.seed)

@@ -1,8 +1,9 @@
 // Small curves, one beside the other.
 
-const SHOWN = ["success", "success, evaluated", "intervention rate", "reward", "Q", "policy age (s)", "loop (ms)"];
-const COLOURS = ["#3fb976", "#7fe0ab", "#ffb454", "#5b9dff", "#b48cff", "#63c7d8", "#e57fb5"];
+const SHOWN = ["success", "intervention rate", "reward", "Q", "policy age (s)", "loop (ms)"];
+const COLOURS = ["#3fb976", "#ffb454", "#5b9dff", "#b48cff", "#63c7d8", "#e57fb5"];
 const MOST = 2000;
+const EVALUATED = "success, evaluated"; // drawn over the success of training
 
 export const short = (value) =>
   value === null || value === undefined || !isFinite(value) ? "–" : Math.abs(value) >= 1000 ? value.toFixed(0) : String(+value.toPrecision(3));
@@ -19,7 +20,7 @@ export function fitted(canvas) {
 
 export class Curves {
   constructor(parent) {
-    this.points = Object.fromEntries(SHOWN.map((name) => [name, []]));
+    this.points = Object.fromEntries([...SHOWN, EVALUATED].map((name) => [name, []]));
     this.boxes = SHOWN.map((name, i) => {
       const box = document.createElement("div");
       box.className = "curve";
@@ -33,7 +34,7 @@ export class Curves {
   }
 
   replace(points) {
-    for (const name of SHOWN) if (name !== "loop (ms)") this.points[name] = points[name] ?? [];
+    for (const name of [...SHOWN, EVALUATED]) if (name !== "loop (ms)") this.points[name] = points[name] ?? [];
     this.dirty = new Set(SHOWN);
   }
 
@@ -42,7 +43,7 @@ export class Curves {
     const kept = this.points[name];
     kept.push(...rows);
     if (kept.length > MOST) kept.splice(0, kept.length - MOST);
-    this.dirty.add(name);
+    this.dirty.add(name === EVALUATED ? "success" : name);
   }
 
   draw() {
@@ -51,6 +52,7 @@ export class Curves {
       this.dirty.delete(name);
       const rows = this.points[name], [paint, w, h] = fitted(canvas);
       value.textContent = short(rows.at(-1)?.[1]);
+      if (name === "success" && this.points[EVALUATED].length) value.textContent += ` · evaluated ${short(this.points[EVALUATED].at(-1)[1])}`;
       if (!rows.length) {
         paint.fillStyle = "#5a6678";
         paint.font = "12px system-ui";
@@ -81,6 +83,10 @@ export class Curves {
       paint.lineTo(X(left), Y(low));
       paint.fillStyle = colour + "1c";
       paint.fill();
+      if (name === "success") {
+        paint.fillStyle = "#e8edf4";
+        for (const [x, y] of this.points[EVALUATED]) paint.fillRect(X(x) - 2, Y(y) - 2, 4, 4);
+      }
       paint.beginPath();
       paint.arc(X(xs.at(-1)), Y(ys.at(-1)), 2.6, 0, 7);
       paint.fillStyle = colour;

@@ -45,12 +45,12 @@ export class Episodes {
       };
       cell(+each.name.replace("episode_", ""));
       if (each.trouble) {
-        cell("damaged", "bad");
+        cell("damaged", "poor");
         row.title = each.trouble;
         continue;
       }
       const judged = each.label !== "none" ? " ✓" : "";
-      cell((each.success ? "success" : "failure") + judged, each.success ? "good" : "bad");
+      cell((each.success ? "success" : "failure") + judged, each.success ? "fine" : "poor");
       cell(each.length);
       cell(short(each.return));
       cell(each.human === null ? "–" : `${Math.round(100 * each.human)} %`);
@@ -112,10 +112,12 @@ export class Episodes {
   chart(at, actions, authority) {
     const [paint, w, h] = fitted($("replay-actions")), count = actions.length;
     const X = (t) => (t / count) * w, Y = (value) => h / 2 - value * (h / 2 - 5);
-    authority?.forEach((who, t) => {
-      paint.fillStyle = RIBBON[who];
-      paint.fillRect(X(t), 0, w / count + 0.6, h);
-    });
+    for (let t = 0, from = 0; authority && t < count; t++)
+      if (authority[t] !== authority[t + 1]) { // a stretch in one hand, in one piece
+        paint.fillStyle = RIBBON[authority[t]];
+        paint.fillRect(X(from), 0, X(t + 1) - X(from), h);
+        from = t + 1;
+      }
     for (let k = 0; k < actions[0].length; k++) {
       paint.beginPath();
       actions.forEach((action, t) => (t ? paint.lineTo(X(t + 0.5), Y(action[k])) : paint.moveTo(X(0.5), Y(action[k]))));

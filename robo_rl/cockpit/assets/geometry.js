@@ -1,7 +1,7 @@
 // Poses [rotation (9, row by row), position (3)] and the faces of primitives.
 
 export const IDENTITY = [[1, 0, 0, 0, 1, 0, 0, 0, 1], [0, 0, 0]];
-const SIDES = 14; // of what is round
+const SIDES = 20; // of what is round
 
 export const turn = (R, v) => [
   R[0] * v[0] + R[1] * v[1] + R[2] * v[2],
@@ -51,8 +51,8 @@ const lathe = (profile) => { // faces of a body that is round about z, from its 
 };
 
 const arc = (radius, from, to, offset) => // rings of a sphere between two latitudes, rad
-  Array.from({ length: 5 }, (_, i) => {
-    const a = from + ((to - from) * i) / 4;
+  Array.from({ length: 6 }, (_, i) => {
+    const a = from + ((to - from) * i) / 5;
     return [radius * Math.cos(a), radius * Math.sin(a) + offset];
   });
 
