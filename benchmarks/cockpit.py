@@ -147,7 +147,8 @@ def drawn(page: Any, seconds: float) -> list[float]:
         "() => { window.drawn = {}; const real = CanvasRenderingContext2D.prototype.drawImage;"
         " CanvasRenderingContext2D.prototype.drawImage = function (...all) {"
         "   const box = this.canvas.closest('.camera');"
-        "   if (box) { const name = box.querySelector('span').textContent; window.drawn[name] = (window.drawn[name] ?? 0) + 1; }"
+        "   if (box) { const name = box.querySelector('span').textContent;"
+        "     window.drawn[name] = (window.drawn[name] ?? 0) + 1; }"
         "   return real.apply(this, all); }; }"
     )
     began = time.monotonic()
@@ -200,8 +201,8 @@ def main() -> None:
     slower = watched["p99_ms"] - alone["p99_ms"]
     report = make_report(
         "cockpit",
-        compares="from a key in headless Chromium to the action in the control loop's hand, on loopback; two cameras of "
-        f"{_WIDTH}x{_HEIGHT} beside the loop",
+        compares="from a key in headless Chromium to the action in the control loop's hand, on loopback; two cameras "
+        f"of {_WIDTH}x{_HEIGHT} beside the loop",
         command=f"python -m benchmarks.cockpit --seconds {arguments.seconds:g} --keys {arguments.keys}",
         seeds=[0],
         targets=[

@@ -40,6 +40,7 @@ def describe_scene(robot: RobotSpec, scene: SceneSpec, translation: float) -> di
         },
         "workspace": [robot.workspace_low, robot.workspace_high],
         "center": robot.work_center,
+        "home": robot.home,
         "translation": translation,
     }
 

@@ -43,7 +43,7 @@ class CockpitSettings:
         if not self.loopback and self.certificate is None:
             raise UserError(
                 f"host: {self.host} is not loopback, and there only HTTPS is served; give certificate and key, which "
-                "`openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=robot -keyout key.pem -out cert.pem` makes"
+                "`openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=robot -keyout key.pem -out cert.pem` makes"
             )
 
     @property

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _PROG = "robo-rl cockpit"
 _DESCRIPTION = """Watch and move a robot from a page in a browser.
 
-`robo-rl cockpit TASK` simulates a task, `robo-rl cockpit --cell CELL` takes a robot cell. You do the task, and an episode
-begins with your first push; or, with --run RUN, a trained policy does it and you correct it. Every episode is stored
-unless it is discarded. `stop session` on the page ends it, with one JSON line.
+`robo-rl cockpit TASK` simulates a task, `robo-rl cockpit --cell CELL` takes a robot cell. You do the task, and an
+episode begins with your first push; or, with --run RUN, a trained policy does it and you correct it. Every episode is stored
+unless it is discarded. `End` on the page ends it, with one JSON line.
 
 Correct a policy while it learns by: robo-rl train TASK --cockpit"""
 
@@ -43,7 +43,7 @@ class CockpitArguments:
     """Which arm of the cell; None: the only one."""
 
     run: Path | None = None
-    """Run folder, or a file of robo-rl export, whose policy acts until you take over; None: nothing moves but by you."""
+    """Run folder, or a file of robo-rl export, whose policy acts until you take over; None: only you move it."""
 
     frame: str | None = None
     """Frame that a push is meant in before you choose another on the page: base, tool, or a camera of the task; None:

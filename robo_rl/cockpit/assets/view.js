@@ -62,7 +62,7 @@ export class View {
 
   // Poses of base, links, hand and both fingers.
   poses() {
-    const { links, hand } = this.scene, joints = this.state?.joint_pos ?? links.map(() => 0);
+    const { links, hand } = this.scene, joints = this.state?.joint_pos ?? this.scene.home;
     const poses = [IDENTITY];
     let pose = IDENTITY;
     links.forEach((link, i) => {

@@ -177,7 +177,8 @@ def test_a_server_that_is_killed_is_nobody_and_the_loop_goes_on(cockpit, browser
 
 def test_the_server_ends_with_the_loop_that_was_killed(tmp_path):
     program = (
-        "import time\nfrom robo_rl.cockpit.cockpit import Cockpit\nfrom robo_rl.cockpit.settings import CockpitSettings\n"
+        "import time\nfrom robo_rl.cockpit.cockpit import Cockpit\n"
+        "from robo_rl.cockpit.settings import CockpitSettings\n"
         "c = Cockpit(CockpitSettings(port=0), title='t')\nprint(c._process.pid, c.url, flush=True)\ntime.sleep(60)"
     )
     loop = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
