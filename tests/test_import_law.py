@@ -46,6 +46,7 @@ AT_USE_ONLY = {
     "mujoco_warp", "warp", "rclpy", "pybullet", "isaacgym", "isaaclab", "ray", "gymnasium_robotics",
     "stable_baselines3", "pyrealsense2", "pylibfranka", "franky", "dynamixel_sdk", "trossen_arm", "pyspacemouse",
     "rliable", "pygame", "OpenGL", "glfw", "openai", "anthropic", "wandb", "cv2", "timm",
+    "aiohttp", "playwright",
 }  # fmt: skip
 """Optional, or touching a device, a display or the network: imported inside the function that needs it."""
 

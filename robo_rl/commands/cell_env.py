@@ -14,7 +14,9 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     from envs.env import Env
     from hardware.cell import Cell
+    from hardware.ros.camera_client import RosCamera
     from hardware.world import CellWorld
+    from robo_rl.contracts import Robot
     from robo_rl.training.config import TrainConfig
 
 _ALIKE = ({"panda", "fr3"},)
@@ -29,11 +31,15 @@ class CellEnvironment:
         env: to act in.
         world: its world.
         operator: who sets the scene up.
+        robots: all arms of the cell, the one that acts first.
+        cameras: of the cell, where somebody watches who is not the policy.
     """
 
     env: Env
     world: CellWorld
     operator: Any
+    robots: list[Robot] = dataclasses.field(default_factory=list)
+    cameras: Mapping[str, RosCamera] = dataclasses.field(default_factory=dict)
 
     def true_success(self) -> bool | None:
         """Whether the task is truly done now; None where only a person could tell."""
@@ -71,6 +77,7 @@ def cell_environment(
     arm: str | None = None,
     seed: int = 0,
     cameras: bool = False,
+    watched: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[CellEnvironment]:
     """Build the environment of a run on a cell, which is started if it is not up.
@@ -81,6 +88,7 @@ def cell_environment(
         arm: of the cell; the only one if None.
         seed: of the starts.
         cameras: whether pictures are observed though the policy sees the state.
+        watched: whether somebody besides the policy is to see the cameras.
         should_stop: ends waiting for a fault to be acknowledged.
 
     Raises:
@@ -89,6 +97,7 @@ def cell_environment(
     from envs.env import Env
     from envs.registry import make_task
     from hardware.realtime import hand_over_soon
+    from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from robo_rl.commands.cells import make_cell_world, running, stop_key
@@ -120,15 +129,18 @@ def cell_environment(
     task = make_task(config.task, robot, overrides)
     with (
         hand_over_soon(),
-        running(cell, config.task, _plain(overrides), cameras=cameras) as up,
+        running(cell, config.task, _plain(overrides), cameras=cameras or watched) as up,
         Session(f"policy_{name}", domain=cell.ros.domain, interfaces=cell.ros.interfaces) as session,
     ):
         world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)
         try:
             others = [RosRobot(each, up.cell.spec_of(each), session) for each in up.cell.arms if each != name]
             env = _StaysOpen(world, task, seed=seed, reward=config.reward, obs=config.obs)
-            with stop_key([world.arm, *others], world.operator):
-                yield CellEnvironment(env, world, world.operator)
+            robots: list[Robot] = [world.arm, *others]
+            seen = up.cell.cameras if watched and not cameras else {}
+            shown = {each: RosCamera(each, entry.width, entry.height, session) for each, entry in seen.items()}
+            with stop_key(robots, world.operator):
+                yield CellEnvironment(env, world, world.operator, robots, shown)
         finally:
             world.close()
 

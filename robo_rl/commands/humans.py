@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robo_rl.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from robo_rl.cockpit.cockpit import Cockpit
     from robo_rl.contracts import Human, InputDevice
     from robo_rl.contracts.learning import BatchedEnv
     from robo_rl.human.intervention import InterventionEnv
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from robo_rl.training.config import TrainConfig
 
 
+COCKPIT = "cockpit"
+"""Name of the device that is a page in a browser."""
+
+
 def device_names() -> list[str]:
     """Names of the devices that a person can hold."""
-    return sorted(_DEVICES)
+    return sorted([*_DEVICES, COCKPIT])
 
 
 def check_device(name: str, *others: str) -> None:
@@ -29,8 +34,8 @@ def check_device(name: str, *others: str) -> None:
         UserError: if so, with the nearest names.
     """
     kind = name.partition(":")[0]
-    if kind not in _DEVICES and name not in others:
-        raise unknown_name("device", kind, [*_DEVICES, *others])
+    if kind not in _DEVICES and name not in (*others, COCKPIT):
+        raise unknown_name("device", kind, [*_DEVICES, COCKPIT, *others])
 
 
 def open_person(name: str, env: Any, *, frame: str | None = None) -> Human:
@@ -70,10 +75,17 @@ def simulate_people(env: Any, settings: SimulatedSettings, seed: int) -> dict[in
     return {row: SimulatedHuman(settings, seed=seed + row, gripper=gripper) for row in range(env.num_envs)}
 
 
-def supervisor(config: TrainConfig, should_stop: Callable[[], bool]) -> Callable[[BatchedEnv], InterventionEnv] | None:
+def supervisor(
+    config: TrainConfig, should_stop: Callable[[], bool], cockpit: Cockpit | None = None
+) -> Callable[[BatchedEnv], InterventionEnv] | None:
     """Return what puts the person of a run into its environment, None if nobody is to be there.
 
     A simulator keeps to the pace of the wall clock where a person is at a device.
+
+    Args:
+        config: of the run.
+        should_stop: ends a pause.
+        cockpit: the page that the person is at, where they are at one.
     """
     if config.human is None:
         return None
@@ -83,13 +95,19 @@ def supervisor(config: TrainConfig, should_stop: Callable[[], bool]) -> Callable
     def supervise(env: BatchedEnv) -> InterventionEnv:
         from robo_rl.human.intervention import InterventionEnv
 
-        simulated = name == "simulated"
+        paced = name != "simulated" and config.cell is None
+        if cockpit is not None:
+            from robo_rl.commands.cockpits import at_the_page
+
+            return at_the_page(
+                env, cockpit, frame=config.frame, settings=config.authority, paced=paced, figures=False,
+                fps=config.cockpit.fps, should_stop=should_stop,
+            )  # fmt: skip
         people: dict[int, Human]
-        if simulated:
+        if name == "simulated":
             people = simulate_people(env, config.simulated, config.seed + 15_485_863)
         else:
             people = {0: open_person(name, env, frame=config.frame)}
-        paced = not simulated and config.cell is None
         return InterventionEnv(env, people, config.authority, paced=paced, should_stop=should_stop, tell=tell)
 
     return supervise

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from robo_rl.cockpit.settings import CockpitSettings
 from robo_rl.commands.arguments import parse
 from robo_rl.errors import UserError
 
@@ -37,7 +39,10 @@ class RecordArguments:
 
     device: str = "scripted"
     """Who acts: scripted (the task's expert), or a person at keyboard, gamepad or spacemouse (NAME:WHICH picks one of
-    several, by its path or number)."""
+    several, by its path or number), or at the page of the cockpit."""
+
+    cockpit: CockpitSettings = dataclasses.field(default_factory=CockpitSettings)
+    """Where that page is served."""
 
     frame: str | None = None
     """Frame that the person's device moves in: base, tool, or a camera of the task; None: the task's own."""
@@ -111,7 +116,8 @@ def _record(
     arguments: RecordArguments, config: TrainConfig, folder: Path, should_stop: Callable[[], bool]
 ) -> tuple[int, int]:
     """Record; return how many episodes succeeded, and of how many."""
-    from robo_rl.commands.humans import check_device, open_person, tell
+    from robo_rl.commands.cockpits import at_the_page, open_cockpit
+    from robo_rl.commands.humans import COCKPIT, check_device, open_person, tell
     from robo_rl.commands.train import environments
 
     check_device(arguments.device, "scripted")
@@ -129,7 +135,13 @@ def _record(
     def told(kept: int, tried: int) -> None:
         tell(f"{kept} kept of {tried} tries")
 
-    with environments(config, should_stop) as (make_env, _):
+    with ExitStack() as opened:
+        cockpit = None
+        if arguments.device == COCKPIT:
+            title = f"record {arguments.task}"
+            cockpit = opened.enter_context(open_cockpit(arguments.cockpit, title=title, cell=config.cell is not None))
+            cockpit.watch(episodes=folder)
+        make_env, _ = opened.enter_context(environments(config, should_stop, cockpit))
         env = make_env(count, arguments.seed)
         try:
             if scripted:
@@ -139,8 +151,14 @@ def _record(
             from robo_rl.human.intervention import InterventionEnv
             from robo_rl.human.recording import record_person
 
-            person = open_person(arguments.device, env, frame=arguments.frame)
             paced = config.cell is None
+            if cockpit is not None:
+                env = at_the_page(
+                    env, cockpit, frame=arguments.frame, paced=paced, figures=True, fps=arguments.cockpit.fps,
+                    should_stop=should_stop,
+                )  # fmt: skip
+                return record_person(env, folder, arguments.episodes, on_episode=told, **about)
+            person = open_person(arguments.device, env, frame=arguments.frame)
             attended = InterventionEnv(env, {0: person}, paced=paced, should_stop=should_stop, tell=tell)
             try:
                 return record_person(attended, folder, arguments.episodes, on_episode=told, **about)

@@ -19,6 +19,7 @@ from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
 
 if TYPE_CHECKING:
+    from robo_rl.cockpit.cockpit import Cockpit
     from robo_rl.contracts.learning import BatchedEnv
     from robo_rl.human.intervention import InterventionEnv
     from robo_rl.training.session import MakeEnv
@@ -34,6 +35,8 @@ _DESCRIPTION = """Train a policy.
 
 `robo-rl train TASK --human gamepad` lets a person correct the policy while it learns; docs/human.md tells how.
 
+`robo-rl train TASK --cockpit` opens a page to watch and correct from; docs/cockpit.md tells more.
+
 `robo-rl train TASK --config RUN/config.json` takes the settings of another run.
 
 `robo-rl train TASK --help` lists the options of the task too. Training ends with one JSON line, also in
@@ -42,7 +45,7 @@ RUN/summary.json."""
 # What may be set anew on resuming: it changes when training ends and how it is watched, not what is learned from what.
 _MAY_CHANGE = frozenset(
     {"steps", "max_minutes", "target_success", "final_episodes", "checkpoint_every", "log_every", "video_episodes"}
-    | {"eval_every", "eval_envs", "threads", "memory_budget_gb", "human", "frame", "classifier"}
+    | {"eval_every", "eval_envs", "threads", "memory_budget_gb", "human", "frame", "classifier", "cockpit"}
 )
 
 
@@ -53,18 +56,27 @@ def main(args: Sequence[str]) -> int:
         from robo_rl import threads
 
         threads.configure(config.threads, spare=0 if config.cell is None else 1)
-        from robo_rl.commands.humans import supervisor
+        from robo_rl.commands.cockpits import open_cockpit
+        from robo_rl.commands.humans import COCKPIT, supervisor
         from robo_rl.rewards.files import keep_classifier
         from robo_rl.training.session import train
 
-        supervise = supervisor(config, lambda: interrupts.requested)
-        with environments(config, lambda: interrupts.requested) as (make_env, told):
+        with contextlib.ExitStack() as opened:
+            cockpit = None
+            if config.human == COCKPIT:
+                page = open_cockpit(config.cockpit, title=f"train {config.task}", cell=config.cell is not None)
+                cockpit = opened.enter_context(page)
+            supervise = supervisor(config, lambda: interrupts.requested, cockpit)
+            inside = environments(config, lambda: interrupts.requested, cockpit)
+            make_env, told = opened.enter_context(inside)
             if run is None:
                 _try_out(config, make_env, supervise)
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
             else:
                 run.record_system(config.seed)
             keep_classifier(config, run.path)
+            if cockpit is not None:
+                cockpit.watch(metrics=run.path / "metrics.jsonl", episodes=run.path / "episodes")
             summary = train(
                 config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise, told=told
             )
@@ -74,11 +86,12 @@ def main(args: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def environments(
-    config: TrainConfig, should_stop: Callable[[], bool]
+    config: TrainConfig, should_stop: Callable[[], bool], cockpit: Cockpit | None = None
 ) -> Iterator[tuple[MakeEnv, Callable[[], dict[str, Any]]]]:
     """What makes the environments of a run, and what these have to tell at its end.
 
-    They are simulators, as many as are asked for, or the one that is a robot cell.
+    They are simulators, as many as are asked for, or the one that is a robot cell, whose cameras and stop ``cockpit``
+    has.
     """
     if config.cell is None:
         yield lambda num_envs, seed: make_environment(config, num_envs, seed), dict
@@ -87,9 +100,16 @@ def environments(
     from robo_rl.commands.cell_env import cell_environment
 
     cell = load_cell(config.cell)
-    with cell_environment(
-        cell, config, arm=config.arm, seed=config.seed, cameras=config.classifier is not None, should_stop=should_stop
-    ) as on_cell:
+    with contextlib.ExitStack() as opened:
+        inside = cell_environment(
+            cell, config, arm=config.arm, seed=config.seed, cameras=config.classifier is not None,
+            watched=cockpit is not None, should_stop=should_stop,
+        )  # fmt: skip
+        on_cell = opened.enter_context(inside)
+        if cockpit is not None:
+            from robo_rl.commands.cockpits import on_the_page
+
+            opened.enter_context(on_the_page(cockpit, on_cell.cameras, on_cell.robots, config.cockpit.fps))
         env = classified(on_cell.env, config)
 
         def the_cell(num_envs: int, seed: int) -> BatchedEnv:
@@ -127,6 +147,10 @@ def read_request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
     Raises:
         UserError: if it cannot be read, or asks for what does not fit.
     """
+    if "--cockpit" in args:
+        if _value(args, "--human") is not None:
+            raise UserError("--cockpit is short for --human cockpit; give one of them")
+        args = [word for word in args if word != "--cockpit"] + ["--human", "cockpit"]
     args, resume = _take(args, "--resume")
     args, file = _take(args, "--config")
     if resume is not None and file is not None:

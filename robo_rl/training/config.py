@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import tyro
 
 from robo_rl.agents.sac import SACConfig
+from robo_rl.cockpit.settings import CockpitSettings
 from robo_rl.errors import UserError, unknown_name
 from robo_rl.human.authority import AuthoritySettings
 from robo_rl.human.simulated import SimulatedSettings
@@ -63,10 +64,13 @@ class TrainConfig:
 
     human: str | None = None
     """Who may correct the policy while it learns: keyboard, gamepad, spacemouse (NAME:WHICH picks one of several, by
-    its path or number), or simulated."""
+    its path or number), cockpit (a page in a browser; --cockpit is short for it), or simulated."""
 
     frame: str | None = None
     """Frame that the person's device moves in: base, tool, or a camera of the task; None: the task's own."""
+
+    cockpit: CockpitSettings = field(default_factory=CockpitSettings)
+    """Where the page of ``--human cockpit`` is served."""
 
     authority: AuthoritySettings = field(default_factory=AuthoritySettings)
     """When the person is in control, and of how much."""

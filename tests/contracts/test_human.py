@@ -149,6 +149,24 @@ def spacemouse_daemon(folder: Path) -> Iterator[Hand]:
 
 
 @contextmanager
+def cockpit(_: Path) -> Iterator[Hand]:
+    """The page, by a browser's messages to its server."""
+    from robo_rl.cockpit.browser import Browser
+    from robo_rl.cockpit.cockpit import Cockpit
+    from robo_rl.cockpit.settings import CockpitSettings
+
+    with Cockpit(CockpitSettings(port=0), title="test") as served:
+        browser = Browser(served.url)
+        hand = Hand(at(served.page), lambda: browser.push([1.0, 0, 0, 0, 0, 0]), lambda: browser.push([0.0] * 6))
+        hand.press, hand.lose, hand.find = browser.press, browser.vanish, browser.appear
+        try:
+            yield hand
+        finally:
+            hand.human.close()
+            browser.close()
+
+
+@contextmanager
 def simulated(_: Path) -> Iterator[Hand]:
     settings = SimulatedSettings(patience=0.2, reaction=0.0, attention=1.0, mistakes=0.0, correction=100.0)
     progress = [0.0]
@@ -165,13 +183,13 @@ def simulated(_: Path) -> Iterator[Hand]:
 
 CASES = {
     "keyboard": keyboard, "gamepad": gamepad, "spacemouse-hid": spacemouse_hid, "spacemouse-daemon": spacemouse_daemon,
-    "simulated": simulated,
+    "cockpit": cockpit, "simulated": simulated,
 }  # fmt: skip
 
 
 @pytest.fixture(params=CASES)
 def hand(request, tmp_path):
-    needs = {"gamepad": "pygame", "spacemouse-hid": "pyspacemouse"}.get(request.param)
+    needs = {"gamepad": "pygame", "spacemouse-hid": "pyspacemouse", "cockpit": "aiohttp"}.get(request.param)
     if needs:
         pytest.importorskip(needs)
     with ExitStack() as opened:
