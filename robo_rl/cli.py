@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": "measure the success of a trained policy",
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",
+    "data": "look after recorded episodes: list, show, check, convert, merge, crop",
     "export": "write a trained policy as one file that acts without torch",
     "pretrain-encoder": "make the weights of an image encoder from pictures of the simulator",
     "tasks": "list the tasks",

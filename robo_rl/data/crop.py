@@ -10,7 +10,6 @@ from robo_rl.data.episodes import Episode
 from robo_rl.errors import UserError
 
 
-
 def crop(episode: Episode, first: int = 0, stop: int | None = None) -> Episode:
     """Keep the steps ``first`` to ``stop`` - 1.
 

@@ -51,7 +51,9 @@ def column_of(key: str, value: Any) -> str:
     """
     picture = is_picture(value.shape[1:], value.dtype)
     if "/" in key or (not picture and key.startswith("images.")):
-        raise UserError(f"observation {key!r}: LeRobot takes no such name; it may hold no '/' and not begin with 'images.'")
+        raise UserError(
+            f"observation {key!r}: LeRobot takes no such name; it may hold no '/' and not begin with 'images.'"
+        )
     return (IMAGE if picture else OBSERVATION) + key
 
 

@@ -29,7 +29,9 @@ def statistics_of(values: np.ndarray) -> Statistics:
     if rows.ndim == 1:
         rows = rows[:, None]
     found = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
-    found |= {f"q{round(100 * q):02d}": value for q, value in zip(_QUANTILES, np.quantile(rows, _QUANTILES, 0), strict=True)}
+    found |= {
+        f"q{round(100 * q):02d}": value for q, value in zip(_QUANTILES, np.quantile(rows, _QUANTILES, 0), strict=True)
+    }
     if picture:
         found = {name: value[:, None, None] for name, value in found.items()}
     return found | {"count": np.array([count])}

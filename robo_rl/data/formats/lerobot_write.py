@@ -93,7 +93,9 @@ class _Dataset:
         self._schema = _schema({name: it for name, it in self.features.items() if it["dtype"] != "video"})
         self._data: Any = None
         self._data_at = (0, -1)  # chunk and file
-        self._videos = {name: _Videos(root, name, self.rate, options) for name in self.features if name.startswith(IMAGE)}
+        self._videos = {
+            name: _Videos(root, name, self.rate, options) for name in self.features if name.startswith(IMAGE)
+        }
         self._tasks: dict[str, int] = {}
         self._episodes: list[dict[str, Any]] = []
         self._statistics: list[dict[str, Statistics]] = []
@@ -104,7 +106,9 @@ class _Dataset:
         """Append an episode."""
         columns = columns_of(episode)
         if features_of(columns, self._options.images, self.rate) != self.features:
-            raise UserError(f"episode {len(self._episodes)} has other arrays than the first; convert those by themselves")
+            raise UserError(
+                f"episode {len(self._episodes)} has other arrays than the first; convert those by themselves"
+            )
         number, steps = len(self._episodes), len(episode)
         task = str(episode.metadata.get("task", "unknown"))
         columns |= {

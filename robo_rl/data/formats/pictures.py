@@ -29,7 +29,9 @@ def encode_png(picture: np.ndarray) -> bytes:
     image = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.shape[-1] == 3 else picture
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise UserError(f"images: OpenCV cannot write one of shape {picture.shape} as PNG; its sides must be at least 1")
+        raise UserError(
+            f"images: OpenCV cannot write one of shape {picture.shape} as PNG; its sides must be at least 1"
+        )
     return data.tobytes()
 
 
@@ -76,7 +78,9 @@ class VideoWriter:
         av = library("av")
         _, height, width, channels = pictures.shape
         if channels != 3 or height % 2 or width % 2:
-            raise UserError(f"images: {width}x{height}x{channels} is no video, which has even sides and 3 colours; use png")
+            raise UserError(
+                f"images: {width}x{height}x{channels} is no video, which has even sides and 3 colours; use png"
+            )
         if self._container is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self.path), "w")
