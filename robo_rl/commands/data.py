@@ -112,8 +112,8 @@ class CropArguments:
     """First step that is not kept any more; None: up to the end. An episode that is cut here is truncated."""
 
     idle: float | None = None
-    """Leave out the end of each episode in which no number of an observed vector moves by more than this. The outcome of
-    the last step moves to the last one that stays. None: do not."""
+    """Leave out the end of each episode in which no number of an observed vector moves by more than this. The
+    outcome of the last step moves to the last one that stays. None: do not."""
 
     episodes: tuple[int, ...] = ()
     """Numbers of the episodes to crop and keep; none: all."""

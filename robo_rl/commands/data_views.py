@@ -80,7 +80,8 @@ def ls(args: list[str]) -> int:
     for path, its in places:
         row = _overview(path, its)
         told.append(row)
-        table.add_row(*(str(row.get(key, "")) for key in _OVERVIEW))
+        name = path.relative_to(arguments.place) if path != arguments.place else path
+        table.add_row(str(name), *(str(row.get(key, "")) for key in _OVERVIEW[1:]))
     _show(table)
     if not places:
         print(f"no dataset in {arguments.place}; record one with: robo-rl record TASK", file=sys.stderr)

@@ -67,8 +67,8 @@ def read_folder(folder: Path, *, under_way: bool = False) -> Iterator[Found]:
         if rows:
             about = {key: common[key] for key in COMMON if key in common}
             yield Episode.of_rows(rows, last, {**about, "source": "interrupted"})
-        for damage in damages:
-            yield Damage(str(path), damage)
+        for text in damages:
+            yield Damage(str(path), text)
 
 
 def write_dataset(out: Path, episodes: Iterable[Episode]) -> int:

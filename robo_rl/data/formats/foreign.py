@@ -110,12 +110,17 @@ def adopt(recorded: Recorded, assume: Assumptions) -> Found:
     }
     if recorded.control_dt is not None:
         metadata["control_dt"] = recorded.control_dt
+    terminated, truncated, success = (
+        torch.from_numpy(flag[:steps].astype(bool)) for flag in (terminated, truncated, success)
+    )
     return Episode(
         tensors,
         action,
         action.clone(),
         tensor(reward[:steps], single=True),
-        *(torch.from_numpy(flag[:steps].astype(bool)) for flag in (terminated, truncated, success)),
+        terminated,
+        truncated,
+        success,
         metadata=metadata,
     )
 

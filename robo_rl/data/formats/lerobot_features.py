@@ -1,6 +1,6 @@
 """What LeRobotDataset v3 calls things, and what an episode's arrays are called there.
 
-    observation.state           the observation ``state``
+    observation.state           the observation ``state``, or where there is none ``proprio``: its policies look there
     observation.images.NAME     an image NAME, (H, W, 1 or 3) uint8
     observation.NAME            any other observation
     action                      the action that was carried out
@@ -14,7 +14,7 @@ episode, in a file of our own, ``meta/robo_rl.parquet``, which LeRobot does not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,39 @@ COUNTERS = {
 }
 """Columns that every dataset has, one number each."""
 
+_STATE, _PROPRIO = "state", "proprio"
 _MAX_DIMENSIONS = 5
 
 
-def column_of(key: str, value: Any) -> str:
-    """Return the column of the observation ``key``, an array (T, ...).
+def observation_columns(obs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the column of each observation, an array (T, ...).
 
     Raises:
-        UserError: if the name means something else there.
+        UserError: if a name means something else there.
     """
+    columns = {key: _column(key, value) for key, value in obs.items()}
+    if _PROPRIO in columns and _STATE not in columns:
+        columns[_PROPRIO] = OBSERVATION + _STATE
+    return columns
+
+
+def keys_of(columns: Iterable[str], ours: Iterable[str] = ()) -> dict[str, str]:
+    """Return the observation that each of these columns holds.
+
+    Args:
+        columns: all columns.
+        ours: what the observations were called before, if that is known.
+    """
+    ours = set(ours)
+    keys = {}
+    for column in columns:
+        if column.startswith(OBSERVATION):
+            key = column.removeprefix(IMAGE if column.startswith(IMAGE) else OBSERVATION)
+            keys[column] = _PROPRIO if key == _STATE and _STATE not in ours and _PROPRIO in ours else key
+    return keys
+
+
+def _column(key: str, value: Any) -> str:
     picture = is_picture(value.shape[1:], value.dtype)
     if "/" in key or (not picture and key.startswith("images.")):
         raise UserError(
@@ -57,16 +81,11 @@ def column_of(key: str, value: Any) -> str:
     return (IMAGE if picture else OBSERVATION) + key
 
 
-def key_of(column: str) -> str:
-    """Return the observation that a column holds."""
-    return column.removeprefix(IMAGE) if column.startswith(IMAGE) else column.removeprefix(OBSERVATION)
-
-
 def columns_of(episode: Episode) -> dict[str, np.ndarray]:
     """Return the T rows of an episode by column, counters left out; images as (T, H, W, C) uint8."""
     done = (episode.terminated | episode.truncated).numpy().copy()
     done[-1] = True  # Also an interrupted recording ends there.
-    columns = {column_of(key, value): value[:-1].numpy() for key, value in episode.obs.items()}
+    columns = {column: episode.obs[key][:-1].numpy() for key, column in observation_columns(episode.obs).items()}
     columns |= {
         "action": episode.executed_action.numpy(),
         "next.reward": episode.reward.numpy(),

@@ -12,7 +12,7 @@ import numpy as np
 from robo_rl.data.episodes import Episode
 from robo_rl.data.formats.extras import library
 from robo_rl.data.formats.foreign import Assumptions, Recorded, adopt, named, tensor
-from robo_rl.data.formats.lerobot_features import DATA_PATH, HUMAN, OBSERVATION, OURS_PATH, VERSION, VIDEO_PATH, key_of
+from robo_rl.data.formats.lerobot_features import DATA_PATH, HUMAN, OBSERVATION, OURS_PATH, VERSION, VIDEO_PATH, keys_of
 from robo_rl.data.formats.pictures import VideoReader, decode_png
 from robo_rl.data.store import Damage, Found
 from robo_rl.errors import UserError
@@ -91,8 +91,10 @@ class _Source:
         steps = int(about["length"])
         if any(len(value) != steps for value in columns.values()):
             raise ValueError(f"not all of its {steps} rows are there")
-        obs = {key_of(name): value for name, value in columns.items() if name.startswith(OBSERVATION)}
         ours = self._ours.get(about["episode_index"])
+        metadata = {} if ours is None else json.loads(ours["metadata"])
+        keys = keys_of(columns, metadata.get("observations", ()))
+        obs = {key: columns[name] for name, key in keys.items()}
         if ours is None:
             return adopt(
                 Recorded(
@@ -106,8 +108,7 @@ class _Source:
                 ),
                 assume,
             )
-        metadata = json.loads(ours["metadata"])
-        last = {key_of(name): self._rows(name, [ours[name]])[0] for name in columns if name.startswith(OBSERVATION)}
+        last = {key: self._rows(name, [ours[name]])[0] for name, key in keys.items()}
         obs = {key: np.concatenate([value, last[key][None]]) for key, value in obs.items()}
         for key, entry in metadata.get("observations", {}).items():  # A single number has no shape of its own there.
             if key in obs and not entry["shape"]:
@@ -118,7 +119,7 @@ class _Source:
             tensor(columns["requested_action"]),
             tensor(columns["action"]),
             tensor(columns["next.reward"]),
-            *(tensor(columns[f"next.{name}"]) for name in _FLAGS),
+            **{name: tensor(columns[f"next.{name}"]) for name in _FLAGS},
             metadata=named(metadata, assume),
             provenance={
                 name: tensor(value.reshape(steps, -1) if name.endswith("action") else value)

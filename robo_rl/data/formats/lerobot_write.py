@@ -20,9 +20,9 @@ from robo_rl.data.formats.lerobot_features import (
     OURS_PATH,
     VERSION,
     VIDEO_PATH,
-    column_of,
     columns_of,
     features_of,
+    observation_columns,
 )
 from robo_rl.data.formats.lerobot_statistics import Statistics, statistics_of, together
 from robo_rl.data.formats.pictures import VideoWriter, encode_png
@@ -65,9 +65,10 @@ def write_lerobot(out: Path, episodes: Iterable[Episode], options: LeRobotOption
         nonlocal count
         dataset: _Dataset | None = None
         try:
-            for count, episode in enumerate(episodes, start=1):
+            for episode in episodes:
                 dataset = dataset or _Dataset(unfinished, episode, options)
                 dataset.add(episode)
+                count += 1
         finally:
             if dataset is not None:
                 dataset.close()
@@ -185,7 +186,7 @@ class _Dataset:
     def _add_ours(self, number: int, episode: Episode) -> None:
         """Store what LeRobot has no place for: the last observation and the metadata."""
         pa = library("pyarrow")
-        last = {column_of(key, value): value[-1:].numpy() for key, value in episode.obs.items()}
+        last = {column: episode.obs[key][-1:].numpy() for key, column in observation_columns(episode.obs).items()}
         names = {name: self.features[name] | ({"dtype": "image"} if name.startswith(IMAGE) else {}) for name in last}
         table = _table(last, _schema(names))
         table = table.append_column("episode_index", pa.array([number], pa.int64()))
@@ -229,7 +230,7 @@ class _Videos:
 
 
 def _schema(features: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The columns of a parquet file: numbers, lists of them, nested ones, and images as LeRobot's library keeps them."""
+    """The columns of a parquet file: numbers, lists of them, nested ones, images as LeRobot's library has them."""
     pa = library("pyarrow")
     fields = []
     for name, feature in features.items():

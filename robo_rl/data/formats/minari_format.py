@@ -43,7 +43,7 @@ def write_minari(out: Path, episodes: Iterable[Episode]) -> int:
         storage, about = None, []
         for episode in episodes:
             if storage is None:
-                spaces = {key: _space(value) for key, value in episode.obs.items()}
+                spaces: dict[str, gymnasium.Space[Any]] = {key: _space(value) for key, value in episode.obs.items()}
                 storage = storage_type.new(
                     data,
                     gymnasium.spaces.Dict(spaces),
@@ -140,9 +140,12 @@ def _ours(episode: Mapping[str, Any], metadata: Mapping[str, Any]) -> Episode:
     infos = {key: tensor(value)[1:] for key, value in episode["infos"].items()}
     return Episode(
         {key: tensor(value) for key, value in episode["observations"].items()},
-        infos["requested_action"],
-        *(tensor(episode[name]) for name in ("actions", "rewards", "terminations", "truncations")),
-        infos["success"],
+        action=infos["requested_action"],
+        executed_action=tensor(episode["actions"]),
+        reward=tensor(episode["rewards"]),
+        terminated=tensor(episode["terminations"]),
+        truncated=tensor(episode["truncations"]),
+        success=infos["success"],
         metadata=metadata,
         provenance={key.removeprefix(_HUMAN): value for key, value in infos.items() if key.startswith(_HUMAN)},
     )

@@ -130,7 +130,7 @@ class VideoReader:
                 self.close()
                 self._container = av.open(str(self.path))
                 self._images, self._at = self._container.decode(video=0), 0
-            found = []
+            found: list[np.ndarray] = []
             while len(found) < count:
                 frame = next(self._images)
                 if frame.time is not None:

@@ -1,8 +1,8 @@
 """HDF5 as robomimic reads and writes it: ``data/demo_N`` with obs, next_obs, actions, rewards, dones.
 
 Ours carry more, under names that robomimic does not look at: ``requested_actions`` (``actions`` are those that were
-carried out), ``terminated``, ``truncated``, ``success``, ``human/NAME``, and the attribute ``robo_rl`` of each demo with
-its metadata. From these an episode comes back bit for bit.
+carried out), ``terminated``, ``truncated``, ``success``, ``human/NAME``, and the attribute ``robo_rl`` of each demo
+with its metadata. From these an episode comes back bit for bit.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _read_demo(where: str, demo: Any, env: dict, assume: Assumptions) -> Found:
             tensor(demo["requested_actions"]),
             tensor(action),
             tensor(demo["rewards"]),
-            *(tensor(demo[name]) for name in ("terminated", "truncated", "success")),
+            **{name: tensor(demo[name]) for name in ("terminated", "truncated", "success")},
             metadata=named(_json(demo.attrs["robo_rl"]), assume),
             provenance={name: tensor(demo["human"][name]) for name in demo.get("human", ())},
         )

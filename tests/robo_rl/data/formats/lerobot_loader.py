@@ -1,8 +1,9 @@
 """Run by the Python of another environment: what LeRobot's own loader makes of a dataset, as an npz file.
 
-LeRobot wants a torch older than ours, and torchvision, whose build on PyPI wants CUDA. Where torchvision's library does
-not load, two of its operations, which no loader calls, are declared so that it can be imported. Where neither torchcodec
-nor torchvision's reader of videos is there, PyAV decodes in their place, by the path and the time that LeRobot asks for.
+LeRobot wants a torch older than ours, and torchvision, whose build on PyPI wants CUDA. Where torchvision's library
+does not load, two of its operations, which no loader calls, are declared so that it can be imported. Where neither
+torchcodec nor torchvision's reader of videos is there, PyAV decodes in their place, by the path and the time that
+LeRobot asks for.
 """
 
 import sys
