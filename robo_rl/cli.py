@@ -20,6 +20,7 @@ COMMANDS = {
     "play": "show a trained policy, as a video or in the viewer",
     "record": "record demonstrations",
     "cockpit": "watch and move a robot from a page in a browser",
+    "data": "look after recorded episodes: list, show, check, convert, merge, crop",
     "export": "write a trained policy as one file that acts without torch",
     "pretrain-encoder": "make the weights of an image encoder from pictures of the simulator",
     "reward": "train and check a success classifier on camera images",

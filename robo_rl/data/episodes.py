@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ FORMAT = "robo_rl episodes 1"
 
 _PER_STEP = ("action", "executed_action", "reward", "terminated", "truncated", "success")
 _HUMAN = "human/"  # what the keys of :class:`robo_rl.contracts.Provenance` begin with
+_NEXT = "next/"  # in a journal: what the keys of the observation after the step begin with
 _DISCARD = LABELS.index("discard")
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,22 @@ class Episode:
         said = {key.removeprefix(_HUMAN): value for key, value in tensors.items() if key.startswith(_HUMAN)}
         return Episode(obs, **{name: tensors[name] for name in _PER_STEP}, metadata=header, provenance=said)
 
+    @staticmethod
+    def of_rows(
+        rows: Sequence[Mapping[str, torch.Tensor]], last: Obs, metadata: Mapping[str, Any] | None = None
+    ) -> Episode:
+        """Put the steps of an episode together.
+
+        Args:
+            rows: T of them, by the keys of a file.
+            last: what the last step led to, each (...).
+            metadata: task, robot, seed, source, versions, layout.
+        """
+        steps = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+        obs = {key: torch.cat([steps.pop(f"obs/{key}"), value[None]]) for key, value in last.items()}
+        said = {key.removeprefix(_HUMAN): steps.pop(key) for key in list(steps) if key.startswith(_HUMAN)}
+        return Episode(obs, **steps, metadata=metadata or {}, provenance=said)
+
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {f"obs/{key}": value for key, value in self.obs.items()}
         tensors |= {name: getattr(self, name) for name in _PER_STEP}
@@ -139,6 +156,7 @@ class EpisodeWriter:
         robot: name of the robot.
         seed: that the starts were drawn with.
         source: who acted: ``scripted``, ``human``, ``policy`` or the like.
+        control_dt: seconds of one control period, None where the environment has no clock.
 
     Raises:
         UserError: if the folder holds episodes of another task, robot or layout.
@@ -161,10 +179,13 @@ class EpisodeWriter:
         robot: str,
         seed: int,
         source: str,
+        control_dt: float | None = None,
     ) -> None:
         self.folder = Path(folder)
         common = {"task": task, "robot": robot, **layout(observation_space, action_space)}
         self._metadata = {**common, "seed": seed, "source": source, "versions": _versions()}
+        if control_dt is not None:
+            self._metadata["control_dt"] = control_dt
         self._under_way: dict[int, list[dict[str, torch.Tensor]]] = {}  # by environment: the rows of its steps
         self._now: dict[int, dict[str, torch.Tensor]] = {}  # by environment: what the last step led to
         self.stored: list[Path] = []
@@ -175,7 +196,7 @@ class EpisodeWriter:
         if other := [key for key, value in common.items() if there.get(key) != value]:
             raise UserError(f"{self.folder}: its episodes have another {', '.join(other)}; record into another folder")
         remove_unfinished(self.folder)
-        numbers = [int(path.stem.removeprefix("episode_")) for path in _files(self.folder)]
+        numbers = [episode_number(path) for path in episode_files(self.folder)]
         self._next_number = max(numbers, default=-1) + 1
         self._journals: dict[int, Journal] = {}
         self._recover()
@@ -219,7 +240,7 @@ class EpisodeWriter:
             self._under_way.setdefault(env, []).append(values)
             self._now[env] = {key: _copy(value[row]) for key, value in step.obs.items()}
             journal = self._journals.setdefault(env, Journal(self.folder / f"under_way_{env}.journal"))
-            journal.append(values | {f"next/{key}": value for key, value in self._now[env].items()})
+            journal.append(values | {_NEXT + key: value for key, value in self._now[env].items()})
             if bool(step.terminated[row]) or bool(step.truncated[row]):
                 discarded = "label" in step.info and int(step.info["label"][row]) == _DISCARD
                 (self.discard if discarded else self.finish)([env])
@@ -234,12 +255,8 @@ class EpisodeWriter:
         for env in list(self._under_way if env_ids is None else env_ids):
             if env not in self._under_way:
                 continue
-            rows = self._under_way[env]
-            steps = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
-            obs = {key: torch.cat([steps.pop(f"obs/{key}"), last[None]]) for key, last in self._now[env].items()}
-            said = {key.removeprefix(_HUMAN): steps.pop(key) for key in list(steps) if key.startswith(_HUMAN)}
-            path = self.folder / f"episode_{self._next_number:06d}.safetensors"
-            Episode(obs, **steps, metadata=self._metadata, provenance=said).save(path)
+            path = episode_path(self.folder, self._next_number)
+            Episode.of_rows(self._under_way[env], self._now[env], self._metadata).save(path)
             self._next_number += 1
             self.stored.append(path)
             self.discard([env])
@@ -256,15 +273,25 @@ class EpisodeWriter:
         """Store the episodes that a process which was killed had under way."""
         for path in sorted(self.folder.glob("under_way_*.journal")):
             env = int(path.stem.removeprefix("under_way_"))
-            for record in read_journal(path):
-                self._now[env] = {key[5:]: record.pop(key) for key in list(record) if key.startswith("next/")}
-                self._under_way.setdefault(env, []).append(record)
+            rows, last = steps_of(read_journal(path))
+            if rows:
+                self._under_way[env], self._now[env] = rows, last
             self._journals[env] = Journal(path)
             if env in self._under_way:
                 logger.warning("%s: %d steps of an interrupted episode stored", self.folder, len(self._under_way[env]))
                 self.finish([env])
             else:
                 self._journals.pop(env).clear()
+
+
+def steps_of(records: Iterable[dict[str, torch.Tensor]]) -> tuple[list[dict[str, torch.Tensor]], Obs]:
+    """Return the steps that a journal holds and what the last of them led to, as :meth:`Episode.of_rows` takes them."""
+    rows: list[dict[str, torch.Tensor]] = []
+    last: Obs = {}
+    for record in records:
+        last = {key.removeprefix(_NEXT): record.pop(key) for key in list(record) if key.startswith(_NEXT)}
+        rows.append(record)
+    return rows, last
 
 
 def load_episodes(folder: Path | str) -> list[Episode]:
@@ -276,7 +303,7 @@ def load_episodes(folder: Path | str) -> list[Episode]:
         UserError: if there is no such folder, or nothing readable in it.
     """
     folder = Path(folder)
-    files = _files(folder)
+    files = episode_files(folder)
     if not files:
         raise UserError(f"{folder}: no episodes there; record some with: robo-rl record TASK")
     episodes, damages = [], []
@@ -359,8 +386,19 @@ def _entries(description: Mapping[str, Any]) -> dict[str, str]:
     return entries | {"action": str(tuple(description.get("action", ())))}
 
 
-def _files(folder: Path) -> list[Path]:
+def episode_files(folder: Path) -> list[Path]:
+    """Return the files of episodes in ``folder``, in the order of their numbers."""
     return sorted(folder.glob("episode_[0-9][0-9][0-9][0-9][0-9][0-9].safetensors"))
+
+
+def episode_path(folder: Path, number: int) -> Path:
+    """Return the file of an episode."""
+    return folder / f"episode_{number:06d}.safetensors"
+
+
+def episode_number(path: Path) -> int:
+    """Return the number of the episode in a file."""
+    return int(path.stem.removeprefix("episode_"))
 
 
 def _copy(value: torch.Tensor) -> torch.Tensor:

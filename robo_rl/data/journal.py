@@ -6,7 +6,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,8 +55,13 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def read_journal(path: Path) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the records up to the first one that is not whole; a warning in the log says what is left out."""
+def read_journal(path: Path, on_damage: Callable[[str], None] | None = None) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the records up to the first one that is not whole.
+
+    Args:
+        path: of the file.
+        on_damage: told what is left out; None: a warning in the log.
+    """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         while (at := file.tell()) < size:
@@ -68,6 +73,6 @@ def read_journal(path: Path) -> Iterator[dict[str, torch.Tensor]]:
                     raise SafetensorError("cut off or damaged")
                 record = load(body)
             except SafetensorError as error:
-                logger.warning("%s: left out from byte %d on: %s", path, at, error)
+                (on_damage or logger.warning)(f"{path}: left out from byte {at} on: {error}")
                 return
             yield record

@@ -50,7 +50,13 @@ def record_person(
     if env.num_envs != 1:
         raise UserError(f"num_envs: a person records in one environment, not in {env.num_envs}")
     kept = tried = 0
-    about: dict[str, Any] = {"task": task, "robot": robot, "seed": seed, "source": "human"}
+    about: dict[str, Any] = {
+        "task": task,
+        "robot": robot,
+        "seed": seed,
+        "source": "human",
+        "control_dt": env.control_dt,
+    }
     with EpisodeWriter(folder, env.observation_space, env.action_space, **about) as writer:
         while kept < episodes:
             obs = env.reset()

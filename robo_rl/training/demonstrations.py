@@ -17,6 +17,7 @@ from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import write_json
+from robo_rl.training.evaluation import control_period
 from robo_rl.training.feature_env import FeatureEnv, with_features
 from robo_rl.training.progress import TrainingProgress
 from robo_rl.training.run_folder import RunFolder, read_json
@@ -221,6 +222,7 @@ def record_expert(
     """
     kept = tried = 0
     about: dict[str, Any] = {"task": task, "robot": robot, "seed": seed, "source": "scripted"}
+    about["control_dt"] = control_period(env)
     with EpisodeWriter(folder, env.observation_space, env.action_space, **about) as writer:
         for tried, episode in successes(expert_tries(env, should_stop), episodes):
             for obs, action, step in episode.transitions:

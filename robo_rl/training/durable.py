@@ -91,9 +91,9 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
         try:
             write(unfinished)
             unfinished.chmod(0o755)
-            for file in unfinished.iterdir():
-                file.chmod(0o644)
-                sync(file)
+            for entry in unfinished.rglob("*"):
+                entry.chmod(0o755 if entry.is_dir() else 0o644)
+                sync(entry)
             sync(unfinished)
             unfinished.rename(path)
             sync(path.parent)

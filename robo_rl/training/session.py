@@ -90,6 +90,7 @@ def train(
                 "robot": config.robot,
                 "seed": config.seed,
                 "source": "policy",
+                "control_dt": control_period(env),
             }
             writer = EpisodeWriter(run.path / "episodes", env.observation_space, env.action_space, **about)
             episodes = opened.enter_context(writer)

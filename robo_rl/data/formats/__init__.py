@@ -1,0 +1,1 @@
+"""Datasets of others: LeRobotDataset v3, robomimic HDF5, Minari."""
