@@ -23,8 +23,8 @@ _PROG = "robo-rl cockpit"
 _DESCRIPTION = """Watch and move a robot from a page in a browser.
 
 `robo-rl cockpit TASK` simulates a task, `robo-rl cockpit --cell CELL` takes a robot cell. You do the task, and an
-episode begins with your first push; or, with --run RUN, a trained policy does it and you correct it. Every episode is stored
-unless it is discarded. `End` on the page ends it, with one JSON line.
+episode begins with your first push; or, with --run RUN, a trained policy does it and you correct it. Every episode is
+stored unless it is discarded. `End` on the page ends it, with one JSON line.
 
 Correct a policy while it learns by: robo-rl train TASK --cockpit"""
 
