@@ -5,7 +5,6 @@ Options are those of the learner, and ``cuda_graphs``: false compiles without th
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from robo_rl.training.feature_env import FeatureEnv
 
 PLAIN = {"critics": 2, "critic_norm": "none", "actor_q": "min"}
 """What makes SAC of the RLPD recipe."""
+_STREAMS = 25  # that memories of vectors are filled by
 
 
 class Ours:
@@ -92,20 +92,18 @@ class Ours:
         return Batch(self.observed(space, count), action, reward, self.observed(space, count), 0.99 * reward.ne(9.0))
 
     def drawn(self, memory: ReplayBuffer) -> Callable[[], Batch]:
-        """Batches, images augmented on the way if the memory can; the learner does it if not."""
-        if "augment" in inspect.signature(memory.sample).parameters:
-            return partial(memory.sample, self.setup.batch, augment=Augmentation())
-        return partial(memory.sample, self.setup.batch)
+        """Batches, images augmented on the way."""
+        return partial(memory.sample, self.setup.batch, augment=Augmentation())
 
     def block(self, critics: int) -> Work:
         """UTD critic updates and one of policy and temperature."""
-        memory = self.filled(self.space(), self.setup.transitions, 100)
+        memory = self.filled(self.space(), self.setup.transitions, _STREAMS)
         block = memory.sample(self.setup.utd * self.setup.batch)
         return partial(self.agent(self.space(), critics=critics).update, block, self.setup.utd)
 
     def sac(self) -> Work:
         """One update of plain SAC, sampling included."""
-        memory = self.filled(self.space(), self.setup.transitions, 100)
+        memory = self.filled(self.space(), self.setup.transitions, _STREAMS)
         agent = self.agent(self.space(), **PLAIN)
         return lambda: agent.update(memory.sample(self.setup.batch), 1)
 
@@ -162,22 +160,11 @@ class Ours:
 
     def replay(self) -> Work:
         """A batch of transitions."""
-        return partial(self.filled(self.space(), self.setup.transitions, 100).sample, self.setup.batch)
+        return partial(self.filled(self.space(), self.setup.transitions, _STREAMS).sample, self.setup.batch)
 
     def replay_images(self) -> Work:
         """A batch of transitions with images, each image shifted at random."""
-        memory = self.filled(self.space(self.setup.image), self.setup.frames)
-        draw, augment = self.drawn(memory), Augmentation()
-        if "augment" in inspect.signature(memory.sample).parameters:
-            return draw
-        generator = torch.Generator(self.setup.device).manual_seed(0)
-
-        def sample() -> None:
-            batch = draw()
-            augment(batch.obs, generator)
-            augment(batch.next_obs, generator)
-
-        return sample
+        return self.drawn(self.filled(self.space(self.setup.image), self.setup.frames))
 
     def cases(self) -> dict[str, Callable[..., Work]]:
         """All of it, by name."""
