@@ -14,6 +14,8 @@ from robo_rl.errors import UserError
 FEWEST_EPISODES = 5
 """Held-out episodes with success, and with frames without it, below which nothing is calibrated."""
 
+_DRAWS = 200  # of the bootstrap
+
 
 @dataclass(frozen=True)
 class Platt:
@@ -101,11 +103,14 @@ def precision_recall(logits: Tensor, success: Tensor) -> PrecisionRecall:
 
 
 def calibrate_threshold(
-    logits: Tensor, success: Tensor, episode: Tensor, *, precision: float, least_recall: float
+    logits: Tensor, success: Tensor, episode: Tensor, *, precision: float, least_recall: float, confidence: float = 0.8
 ) -> float:
-    """Return the lowest threshold, a calibrated logit, at which held-out frames have the wanted precision.
+    """Return the lowest threshold, a calibrated logit, at which held-out frames surely have the wanted precision.
 
-    It lies midway between the lowest frame that counts as success and the next one below.
+    The lowest one that has it on these very episodes would be a lucky one. So the episodes are drawn anew with
+    replacement (a bootstrap by episodes, since their frames are alike), and the threshold has the precision in a share
+    ``confidence`` of the draws too, as far as the wanted recall allows. It lies midway between the lowest frame that
+    counts as success and the next one below.
 
     Args:
         logits: (N,) calibrated, of frames that nothing was learned from.
@@ -114,6 +119,7 @@ def calibrate_threshold(
         precision: wanted share of true successes among those that count as one.
         least_recall: share of the successes that must then count as one. A precision that only a few lucky frames
             have is none.
+        confidence: in (0, 1).
 
     Raises:
         UserError: if there are too few episodes, or the precision cannot be had.
@@ -134,10 +140,30 @@ def calibrate_threshold(
             "the labels may be wrong, or the cameras do not show success: look at the most confusing frames, record "
             "more episodes, or ask for less by --precision"
         )
-    at = int(good[-1])
+    sure = _surely_precise(logits, success, episode, precision, confidence)
+    kept = good[curve.threshold[good] >= sure]
+    at = int(kept[-1] if len(kept) else good[0])
     if at + 1 == len(curve.threshold):
         return float(curve.threshold[at])
     return float((curve.threshold[at] + curve.threshold[at + 1]) / 2.0)
+
+
+def _surely_precise(logits: Tensor, success: Tensor, episode: Tensor, precision: float, confidence: float) -> float:
+    """The lowest threshold with the precision in a share ``confidence`` of bootstrap draws of the episodes."""
+    generator = torch.Generator().manual_seed(0)
+    order = logits.double().argsort(descending=True, stable=True)
+    z, hit = logits.double()[order], success[order].double()
+    numbers, of_row = episode[order].unique(return_inverse=True)
+    drawn = torch.randint(len(numbers), (_DRAWS, len(numbers)), generator=generator)
+    weights = torch.zeros(_DRAWS, len(numbers), dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    lowest = []
+    for weight in weights:
+        rows = weight[of_row]
+        true, said = (rows * hit).cumsum(0), rows.cumsum(0)
+        good = ((true >= precision * said) & (said > 0)).nonzero()[:, 0]
+        lowest.append(float(z[good[-1]]) if len(good) else float("inf"))
+    return float(torch.tensor(lowest, dtype=torch.float64).sort().values[round(confidence * (_DRAWS - 1))])
 
 
 def calibration_error(probability: Tensor, success: Tensor, bins: int = 10) -> float:

@@ -49,6 +49,10 @@ class ClassifierSettings:
     precision: float = 0.99
     """Wanted share of true successes among the frames that count as success."""
 
+    confidence: float = 0.8
+    """Share of draws of the held-out episodes in which the threshold has that precision; the rest may have less. The
+    surer, the fewer successes are seen; more episodes make up for it."""
+
     least_recall: float = 0.5
     """Share of the successes that must then count as one; if fewer do, nothing is stored."""
 
@@ -65,7 +69,7 @@ class ClassifierSettings:
         for name, low, high in (("random_shift", 0, 64), ("colour_jitter", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name}: must lie in [{low}, {high}], got {getattr(self, name)}")
-        for name in ("learning_rate", "precision", "least_recall"):
+        for name in ("learning_rate", "precision", "confidence", "least_recall"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise UserError(f"{name}: must lie in (0, 1), got {getattr(self, name)}")
 
@@ -166,8 +170,9 @@ def _calibrated(
     success, episode = frames.success[rows], frames.episode[rows]
     platt = fit_platt(raw, success) if len(rows) else Platt()
     threshold = calibrate_threshold(
-        platt(raw), success, episode, precision=settings.precision, least_recall=settings.least_recall
-    )
+        platt(raw), success, episode,
+        precision=settings.precision, least_recall=settings.least_recall, confidence=settings.confidence,
+    )  # fmt: skip
     classifier = SuccessClassifier(net, platt, threshold, rule, version)
     counts: Mapping[str, Any] = {
         name: {"frames": len(each), "episodes": len(frames.episode[each].unique())}

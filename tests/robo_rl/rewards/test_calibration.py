@@ -55,6 +55,33 @@ def test_it_lies_in_the_middle_of_a_gap():
     assert found == pytest.approx(1.0)
 
 
+def test_more_confidence_never_takes_more_for_success():
+    logits, success, episode = scores(2000, 3.5)
+    found = [
+        calibrate_threshold(logits, success, episode, precision=0.95, least_recall=0.1, confidence=sure)
+        for sure in (0.1, 0.5, 0.8, 0.99)
+    ]
+    assert found == sorted(found)
+    assert found[-1] > found[0]
+
+
+def test_on_other_episodes_the_precision_holds_more_often_than_by_luck():
+    """Over fresh data sets: the lowest threshold that has it misses the precision about as often as not."""
+
+    def held(confidence):
+        kept = 0
+        for seed in range(12):
+            threshold = calibrate_threshold(
+                *scores(600, 3.5, seed), precision=0.95, least_recall=0.1, confidence=confidence
+            )
+            logits, success, _ = scores(20_000, 3.5, 1000 + seed)
+            kept += confusion(logits >= threshold, success)["precision"] >= 0.95
+        return kept
+
+    assert held(0.9) > held(0.05)
+    assert held(0.9) >= 9
+
+
 def test_shuffled_labels_have_no_precision():
     logits, success, episode = scores(2000, 6.0)
     calibrate_threshold(logits, success, episode, precision=0.99, least_recall=0.5)
