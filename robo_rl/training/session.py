@@ -164,7 +164,8 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int, folder: Path 
         UserError: if it does not fit the budget, or the environment has no goals to relabel.
     """
     in_file = config.replay_storage == "file"  # whose size stays when a run goes on for longer
-    capacity = config.replay_capacity if in_file else min(config.replay_capacity, config.steps)
+    # The last observation of an episode takes a place too: a short run needs up to two for each of its steps.
+    capacity = config.replay_capacity if in_file else min(config.replay_capacity, 2 * config.steps)
     shape: dict[str, Any] = {
         "capacity": max(capacity, 2 * config.num_envs),
         "num_envs": config.num_envs,
