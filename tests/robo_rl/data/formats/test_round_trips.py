@@ -27,7 +27,7 @@ FOREIGN = ("lerobot", "robomimic", "minari")
 
 
 @pytest.mark.parametrize("kind", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(episodes=datasets())
 def test_every_format_gives_back_what_it_was_given(kind, episodes):
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def test_every_format_gives_back_what_it_was_given(kind, episodes):
             assert summary(path, kind) == (len(episodes), sum(map(len, episodes)))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(episodes=datasets(keys=("state", "front.rgb", "count")))
 def test_through_all_formats_one_after_the_other(episodes):
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def scene(steps, height, width, phase):
     return torch.from_numpy((127.5 + 120 * light).astype(np.uint8))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(lengths=st.lists(st.integers(1, 8), min_size=1, max_size=3), half=st.integers(8, 16), phase=st.floats(0, 6))
 def test_mp4_keeps_pictures_at_the_quality_that_it_states_and_all_else_to_the_bit(lengths, half, phase):
     episodes = []
