@@ -13,7 +13,10 @@ from tests.robo_rl.data.drawn import ENDS, differences, make_episode
 
 @settings(max_examples=80, deadline=None)
 @given(
-    steps=st.integers(1, 9), first=st.integers(-10, 10), stop=st.none() | st.integers(-10, 10), end=st.sampled_from(ENDS)
+    steps=st.integers(1, 9),
+    first=st.integers(-10, 10),
+    stop=st.none() | st.integers(-10, 10),
+    end=st.sampled_from(ENDS),
 )
 def test_the_steps_that_are_kept_are_those_of_a_list(steps, first, stop, end):
     episode = make_episode(1, steps, ("state", "front.rgb"), end, human=True)

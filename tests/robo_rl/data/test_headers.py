@@ -58,7 +58,13 @@ def test_what_is_no_episode(tmp_path):
     from safetensors.torch import save_file
 
     path = episode_path(tmp_path, 0)
-    for content in (b"", b"\0" * 100, b"\xff" * 100, (2).to_bytes(8, "little") + b"[]", (2).to_bytes(8, "little") + b"{}"):
+    for content in (
+        b"",
+        b"\0" * 100,
+        b"\xff" * 100,
+        (2).to_bytes(8, "little") + b"[]",
+        (2).to_bytes(8, "little") + b"{}",
+    ):
         path.write_bytes(content)
         assert [type(each) for each in read_headers(tmp_path)] == [EpisodeError]
     save_file({"reward": torch.zeros(3)}, path)

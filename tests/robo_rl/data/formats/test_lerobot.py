@@ -9,10 +9,8 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
-
-parquet = pytest.importorskip("pyarrow.parquet")
-pytest.importorskip("av")
 
 from robo_rl.data.conversion import write
 from robo_rl.data.episodes import Episode
@@ -53,7 +51,9 @@ def test_field_by_field(dataset):
     picture = features["observation.images.front.rgb"]
     assert picture["shape"] == [4, 6, 3]
     assert picture["dtype"] == ("video" if images == "mp4" else "image")
-    assert {"timestamp", "frame_index", "episode_index", "index", "task_index", "next.reward", "next.done"} <= set(features)
+    assert {"timestamp", "frame_index", "episode_index", "index", "task_index", "next.reward", "next.done"} <= set(
+        features
+    )
 
     table = parquet.read_table(root / "data" / "chunk-000" / "file-000.parquet")
     assert set(table.column_names) == {name for name, it in features.items() if it["dtype"] != "video"}

@@ -5,16 +5,12 @@ import math
 import tempfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("pyarrow")
-pytest.importorskip("av")
-pytest.importorskip("h5py")
-pytest.importorskip("minari")
 
 from robo_rl.data.conversion import kind_of, picture_quality, read, summary, write
 from robo_rl.data.formats.lerobot_write import LeRobotOptions
@@ -121,8 +117,6 @@ def test_png_loses_nothing(seed, height, width, channels):
 
 def test_a_number_changed_in_another_format_is_a_number_changed_here(tmp_path):
     """The comparison above would notice."""
-    import h5py
-
     episode = make_episode(keys=("state", "front.rgb"), human=True)
     write(tmp_path / "a.hdf5", "robomimic", [episode])
     for name in ("actions", "rewards", "obs/state", "next_obs/front.rgb", "human/segment", "terminated"):
