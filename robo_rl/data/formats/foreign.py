@@ -110,17 +110,15 @@ def adopt(recorded: Recorded, assume: Assumptions) -> Found:
     }
     if recorded.control_dt is not None:
         metadata["control_dt"] = recorded.control_dt
-    terminated, truncated, success = (
-        torch.from_numpy(flag[:steps].astype(bool)) for flag in (terminated, truncated, success)
-    )
+    terminal, cut, succeeded = (tensor(flag[:steps].astype(bool)) for flag in (terminated, truncated, success))
     return Episode(
         tensors,
         action,
         action.clone(),
         tensor(reward[:steps], single=True),
-        terminated,
-        truncated,
-        success,
+        terminal,
+        cut,
+        succeeded,
         metadata=metadata,
     )
 

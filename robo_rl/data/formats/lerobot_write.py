@@ -208,7 +208,7 @@ class _Videos:
 
     def add(self, pictures: np.ndarray) -> dict[str, Any]:
         """Append the images of an episode; return where they are, as ``meta/episodes`` tells it."""
-        if self._writer is None or self._writer.path.stat().st_size > self._options.video_mb * 1e6:
+        if self._writer is None or self._writer.size > self._options.video_mb * 1e6:
             self.close()
             self._at = _after(self._at)
             where = VIDEO_PATH.format(video_key=self._name, chunk_index=self._at[0], file_index=self._at[1])

@@ -61,10 +61,14 @@ class VideoWriter:
         path: of the file.
         rate: images a second.
         quality: constant rate factor of H.264, 0 (best) to 51.
+
+    Attributes:
+        frames: images so far.
+        size: bytes that they took so far.
     """
 
     def __init__(self, path: Path, rate: float, quality: int) -> None:
-        self.path, self.frames = path, 0
+        self.path, self.frames, self.size = path, 0, 0
         self._rate, self._quality = Fraction(rate).limit_denominator(10_000), quality
         self._container: Any = None
         self._stream: Any = None
@@ -93,15 +97,19 @@ class VideoWriter:
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = self.frames, 1 / self._rate
-            self._container.mux(self._stream.encode(frame))
+            self._mux(self._stream.encode(frame))
             self.frames += 1
 
     def close(self) -> None:
         """Finish the file."""
         if self._container is not None:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
             self._container.close()
             self._container = None
+
+    def _mux(self, packets: Any) -> None:
+        self._container.mux(packets)
+        self.size += sum(packet.size for packet in packets)
 
 
 class VideoReader:

@@ -19,6 +19,7 @@ from robo_rl.data.episodes import Episode
 from robo_rl.data.formats.extras import library
 from robo_rl.data.formats.foreign import Assumptions, Recorded, adopt, named, tensor
 from robo_rl.data.store import Damage, Found
+from robo_rl.errors import UserError
 from robo_rl.training.durable import write_file
 
 _GYM = 2  # robomimic's number of the kind of environment that has Gymnasium's interface
@@ -46,6 +47,8 @@ def write_robomimic(out: Path, episodes: Iterable[Episode]) -> int:
                 count += 1
                 total += len(episode)
             data.attrs["total"] = total
+        if not count:
+            raise UserError(f"{out}: there is no episode to store; look at the source with `robo-rl data check`")
 
     write_file(out, write)
     return count

@@ -1,4 +1,4 @@
-"""Run by the Python of another environment: what LeRobot's own loader makes of a dataset, as an npz file.
+"""Run by the Python of another environment: LeRobot itself reads a dataset into an npz file, or writes one.
 
 LeRobot wants a torch older than ours, and torchvision, whose build on PyPI wants CUDA. Where torchvision's library
 does not load, two of its operations, which no loader calls, are declared so that it can be imported. Where neither
@@ -33,8 +33,43 @@ def decode(path, timestamps, tolerance, backend=None):
     return torch.stack(found)
 
 
-def main(root, out):
-    held = None
+def write(lerobot_dataset, root, out):
+    rng = np.random.default_rng(0)
+    columns = {
+        "state": rng.standard_normal((10, 3)).astype(np.float32),
+        "front": rng.integers(0, 256, (10, 16, 24, 3), np.uint8),
+        "action": rng.standard_normal((10, 2)).astype(np.float32),
+    }
+    names = {"state": "observation.state", "front": "observation.images.front", "action": "action"}
+    features = {
+        names[key]: {"dtype": "image" if key == "front" else "float32", "shape": value.shape[1:], "names": None}
+        for key, value in columns.items()
+    }
+    features["observation.images.front"]["names"] = ["height", "width", "channels"]
+    dataset = lerobot_dataset.LeRobotDataset.create("local/dataset", 10, features, root=root, use_videos=False)
+    for row in range(10):
+        dataset.add_frame({names[key]: value[row] for key, value in columns.items()} | {"task": "put it there"})
+        if row % 5 == 4:
+            dataset.save_episode()
+    dataset.finalize()
+    np.savez(out, **columns)
+
+
+def read(lerobot_dataset, root, out):
+    dataset = lerobot_dataset.LeRobotDataset("local/dataset", root=root)
+    rows = [dataset[i] for i in range(len(dataset))]
+    columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
+    stats = {f"stats/{key}/{name}": value for key, each in dataset.meta.stats.items() for name, value in each.items()}
+    about = {"about/episodes": dataset.num_episodes, "about/fps": dataset.fps}
+    window = lerobot_dataset.LeRobotDataset(
+        "local/dataset", root=root, delta_timestamps={"action": [0.0, 1 / dataset.fps]}
+    )
+    ahead = np.stack([np.asarray(window[i]["action"]) for i in range(len(window))])
+    np.savez(out, **columns, **stats, **about, ahead=ahead)
+
+
+def main(what, root, out):
+    held = None  # Operations are declared for as long as this is.
     try:
         import torchvision
     except RuntimeError:
@@ -46,19 +81,9 @@ def main(root, out):
 
     from lerobot.datasets import lerobot_dataset
 
-    decoder = "LeRobot"
     if importlib.util.find_spec("torchcodec") is None and not hasattr(torchvision.io, "VideoReader"):
-        lerobot_dataset.decode_video_frames, decoder = decode, "PyAV"
-    dataset = lerobot_dataset.LeRobotDataset("local/dataset", root=root)
-    rows = [dataset[i] for i in range(len(dataset))]
-    columns = {key: np.stack([np.asarray(row[key]) for row in rows]) for key in rows[0]}
-    stats = {f"stats/{key}/{name}": value for key, each in dataset.meta.stats.items() for name, value in each.items()}
-    about = {"episodes": dataset.num_episodes, "fps": dataset.fps, "robot": dataset.meta.robot_type, "decoder": decoder}
-    window = lerobot_dataset.LeRobotDataset(
-        "local/dataset", root=root, delta_timestamps={"action": [0.0, 1 / dataset.fps]}
-    )
-    ahead = np.stack([np.asarray(window[i]["action"]) for i in range(len(window))])
-    np.savez(out, **columns, **stats, **{f"about/{key}": value for key, value in about.items()}, ahead=ahead)
+        lerobot_dataset.decode_video_frames = decode
+    {"read": read, "write": write}[what](lerobot_dataset, root, out)
     del held
 
 
