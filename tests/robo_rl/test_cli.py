@@ -50,7 +50,7 @@ def refused(capsys, *words):
         (["eval"], "RUN"),
         (["play", "nowhere"], "nowhere is not a run folder"),
         (["record", "raech"], "unknown task 'raech'; did you mean 'reach'?"),
-        (["record", "reach", "--device", "telepathy"], "known: gamepad, keyboard, scripted, spacemouse"),
+        (["record", "reach", "--device", "telepathy"], "known: cockpit, gamepad, keyboard, scripted, spacemouse"),
         (["record", "reach", "--episodes", "-3"], "episodes: must be at least 1, got -3"),
         (["record", "--episodes", "3"], "name the task first"),
         (["tasks", "--jsn"], "unknown option --jsn; did you mean --json?"),
