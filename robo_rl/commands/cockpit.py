@@ -150,6 +150,7 @@ def _correct(
     runnable = load_runnable(arguments.run, "best", num_envs=1, seed=arguments.seed, env=env)
     kept = tried = 0
     about: dict[str, Any] = {"task": config.task, "robot": config.robot, "seed": arguments.seed, "source": "policy"}
+    about["control_dt"] = env.control_dt
     with EpisodeWriter(folder, env.observation_space, env.action_space, **about) as writer:
         while not (should_stop() or env.stop_requested):
             obs, over = env.reset(), False

@@ -67,7 +67,7 @@ def main(args: Sequence[str]) -> int:
     from robo_rl.commands.runnable import load_runnable, read_exported
     from robo_rl.data.episodes import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
-    from robo_rl.training.evaluation import evaluate
+    from robo_rl.training.evaluation import control_period, evaluate
     from robo_rl.training.interrupts import Interrupts
     from robo_rl.training.outcome import figures
     from robo_rl.training.trainer import FINAL_SEED
@@ -115,6 +115,7 @@ def main(args: Sequence[str]) -> int:
         with EpisodeWriter(
             source.results / "deployments" / cell.name, runnable.env.observation_space, runnable.env.action_space,
             task=source.config.task, robot=source.config.robot, seed=seed, source="policy",
+            control_dt=control_period(runnable.env),
         ) as writer:  # fmt: skip
             result = evaluate(
                 runnable.env, act, arguments.episodes, deterministic=not arguments.explore, seed=seed,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robo_rl.data.episodes import EpisodeWriter
 from robo_rl.errors import UserError
+from robo_rl.training.evaluation import control_period
 
 STYLES = ("expert", "near miss", "random")
 """What an episode is: the expert's with some noise; one that changes its mind; aimless motion."""
@@ -133,6 +134,7 @@ def record_attempts(
     successes = 0
     steps = min(steps, env.horizon)
     about: dict[str, Any] = {"task": task, "robot": robot, "seed": seed, "source": "attempts"}
+    about["control_dt"] = control_period(env)
     with EpisodeWriter(folder, env.observation_space, env.action_space, **about) as writer:
         obs = env.reset()
         performer.begin(torch.ones(env.num_envs, dtype=torch.bool))

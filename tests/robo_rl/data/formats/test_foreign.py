@@ -120,7 +120,9 @@ def test_minaris_own_loader_reads_the_same(tmp_path):
         for key, value in episode.obs.items():
             assert np.array_equal(there.observations[key], value)
         assert np.array_equal(there.infos["human.segment"][1:], episode.provenance["segment"])
-        assert dataset.observation_space.contains({key: value[0] for key, value in there.observations.items()})
+        assert dataset.observation_space.contains(
+            {key: np.asarray(value[0]) for key, value in there.observations.items()}
+        )
 
 
 def test_a_minari_dataset_of_somebody_else(tmp_path):
