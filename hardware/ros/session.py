@@ -90,6 +90,7 @@ class Session:
 
     def _spin(self) -> None:
         # Messages come from outside: one that cannot even be taken apart must not end the node.
+        from rclpy.exceptions import InvalidHandle
         from rclpy.executors import ExternalShutdownException, ShutdownException
 
         while not self._ended.is_set():
@@ -97,6 +98,8 @@ class Session:
                 self._executor.spin_once(timeout_sec=0.2)
             except (ExternalShutdownException, ShutdownException):
                 return
+            except InvalidHandle:  # a client was closed while the wait set was gathered; no message is lost
+                continue
             except Exception as error:
                 self.errors += 1
                 if self.errors & (self.errors - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
