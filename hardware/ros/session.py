@@ -99,7 +99,7 @@ class Session:
             except (ExternalShutdownException, ShutdownException):
                 return
             except InvalidHandle:  # a client was closed while the wait set was gathered; no message is lost
-                continue
+                time.sleep(0.001)  # should it last, the control thread needs the interpreter
             except Exception as error:
                 self.errors += 1
                 if self.errors & (self.errors - 1) == 0:  # the 1st, 2nd, 4th, 8th, ...
