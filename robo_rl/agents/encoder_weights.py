@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +129,9 @@ def load_weights(source: str) -> EncoderWeights:
                 "name its layers; make one with robo-rl pretrain-encoder TASK"
             )
         return weights
-    spec = BackboneSpec(
-        header["architecture"], tuple(header["size"]), tuple(header["mean"]), tuple(header["std"]), header["norm"]
-    )
+    names = [each.name for each in fields(BackboneSpec) if each.name in header]  # older files lack the newer ones
+    said: dict[str, Any] = {name: tuple(value) if isinstance(value := header[name], list) else value for name in names}
+    spec = BackboneSpec(**said)
     return EncoderWeights(spec, tensors, tuple(header["cameras"]), header["notes"])
 
 
@@ -163,7 +163,7 @@ def _residual_network(
     """Return the weights of a network with batch normalisation, folded into its convolutions; None if it is no such."""
     tensors = fold_batch_norm({_as_torchvision(name): value for name, value in state.items()})
     architecture = "resnet18" if "layer1.1.conv1.weight" in tensors else "resnet10"
-    spec = BackboneSpec(architecture, (224, 224), norm="none", **colours)
+    spec = BackboneSpec(architecture, (224, 224), colours["mean"], colours["std"], norm="none")
     weights = EncoderWeights(spec, tensors, notes=notes)
     try:
         weights.backbone("", (64, 64))
