@@ -15,13 +15,13 @@ import yaml
 from hardware.calibration import written
 from hardware.calibration.written import CameraPose, Payload
 from hardware.cameras.view import Intrinsics
-from hardware.fields import parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
 from robo_rl.contracts.robot import Vec3
 from robo_rl.errors import UserError, unknown_name
 from robo_rl.robots import robot as find_robot
+from robo_rl.settings import from_json
 
 ArmDriver = Literal[
     "pylibfranka", "franky", "widowx250s", "trossen", "franka_ros2", "interbotix", "trajectory", "simulated"
@@ -294,7 +294,7 @@ class Cell:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
         base = SafetyLimits.of(self.spec_of(name))
         values = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
-        return parse(SafetyLimits, {**values, **self.arms[name].limits}, f"arms.{name}.limits")
+        return from_json(SafetyLimits, {**values, **self.arms[name].limits}, where=f"arms.{name}.limits")
 
 
 def load_cell(name: str | Path) -> Cell:
@@ -318,7 +318,7 @@ def load_cell(name: str | Path) -> Cell:
         raise UserError(f"cell file {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"cell file {path}: expected fields such as name, arms and cameras, got {values!r}")
-    cell = parse(Cell, values, str(path))
+    cell = from_json(Cell, values, where=str(path))
     try:
         check_settings(cell)
     except UserError as error:

@@ -250,13 +250,13 @@ def plant_of(simulation: SimulationEntry) -> PlantSettings:
     Raises:
         UserError: if the preset or a field is unknown, or a value is wrong.
     """
-    from hardware.fields import parse
     from robo_rl.commands.physics import read_settings
     from robo_rl.contracts.plant import PlantSettings
+    from robo_rl.settings import from_json
 
     said = {"preset": simulation.plant} if isinstance(simulation.plant, str) else dict(simulation.plant)
     preset = dataclasses.asdict(read_settings(str(said.pop("preset", "ideal"))))
-    return parse(PlantSettings, {**preset, **said}, "simulation.plant")
+    return from_json(PlantSettings, {**preset, **said}, where="simulation.plant")
 
 
 def _scene_cameras(task: str, robot: str) -> list[str]:

@@ -89,7 +89,7 @@ def read_settings(text: str) -> PlantSettings:
     Raises:
         UserError: if a field is unknown or has a wrong value, or there is no such preset or file.
     """
-    from robo_rl.training.config import from_json
+    from robo_rl.settings import from_json
 
     if text in PRESETS:
         return PRESETS[text]

@@ -13,7 +13,8 @@ from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import classified, make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
-from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.settings import differences, from_json, to_json, with_settings
+from robo_rl.training.config import GYM_PREFIX, TrainConfig
 from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
