@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import hardware.world
 from envs.env import Env
 from envs.registry import make_task
 from hardware.arm import Arm
@@ -30,10 +31,16 @@ def drive():
     return InProcessPoseDrive(PANDA, rate=200.0)
 
 
+# A machine so busy that it stalls is no arm that has fallen silent.
+LIMITS = dataclasses.replace(
+    SafetyLimits.of(PANDA), max_state_age=2.0, max_speed=1.0, max_rotation_speed=4.0, joint_speed=1.0
+)
+
+
 @pytest.fixture
-def arm(drive):
-    # A machine so busy that it stalls is no arm that has fallen silent.
-    with Arm(drive, dataclasses.replace(SafetyLimits.of(PANDA), max_state_age=2.0)) as opened:
+def arm(drive, monkeypatch):
+    monkeypatch.setattr(hardware.world, "_RETREAT_SPEED", 0.4)
+    with Arm(drive, LIMITS) as opened:
         yield opened
 
 
