@@ -20,6 +20,8 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     from hardware.cell import Cell, SimulationEntry
     from hardware.processes import CellProcesses
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from hardware.world import CellWorld
     from robo_rl.commands.physics import SimulatedCell
@@ -145,7 +147,7 @@ def runtime_folder(cell: Cell) -> Path:
 
 def find_running(cell: Cell) -> RunningCell | None:
     """Return the cell if its nodes are up already, started by ``robo-rl cell up``."""
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
 
     folder = runtime_folder(cell)
     try:
@@ -183,6 +185,7 @@ def running(
         yield found
         return
     from hardware.processes import CellProcesses
+    from robo_rl.training.durable import write_json
 
     with contextlib.ExitStack() as stack:
         folder = runtime_folder(cell)
@@ -198,8 +201,8 @@ def running(
             simulated.watch()  # while the nodes come up, which wait for it too
         simulation = simulated.folder if simulated is not None else None
         record = folder / _RECORD
-        record.write_text(json.dumps({"pid": os.getpid(), "simulation": simulation and str(simulation)}))
         stack.callback(record.unlink, missing_ok=True)
+        write_json(record, {"pid": os.getpid(), "simulation": simulation and str(simulation)})
         yield RunningCell(cell, folder, processes, simulation)
 
 
@@ -264,6 +267,16 @@ def _scene_cameras(task: str, robot: str) -> list[str]:
     from envs.registry import make_task
 
     return [camera.name for camera in make_task(task, robot).scene().cameras]
+
+
+def clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
+    """Clients of the arms and the cameras of a cell."""
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+
+    robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
+    seen = cell.cameras if cameras else {}
+    return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
 
 
 def make_cell_world(

@@ -102,7 +102,7 @@ def _config(arguments: CockpitArguments) -> TrainConfig:
         return dataclasses.replace(config, **shape, num_envs=1, human=None)
     task, robot = arguments.task, arguments.robot
     if arguments.cell is not None:
-        from hardware.cell import load_cell
+        from hardware.cell_file import load_cell
 
         cell = load_cell(arguments.cell)
         robot = cell.arms[cell.arm(arguments.arm)].robot

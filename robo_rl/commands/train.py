@@ -97,7 +97,7 @@ def environments(
     if config.cell is None:
         yield lambda num_envs, seed: make_environment(config, num_envs, seed), dict
         return
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from robo_rl.commands.cell_env import cell_environment
 
     cell = load_cell(config.cell)

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from hardware.cell import CameraEntry, StopEntry, load_cell, save_cell
+from hardware.cell import CameraEntry, StopEntry
+from hardware.cell_file import load_cell, save_cell
 
 ROWS = (
     "state", "control_loop", "command", "malformed_commands", "limit_of_work_space", "limit_of_tilt", "limit_of_joints",

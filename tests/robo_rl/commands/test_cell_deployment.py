@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hardware.cell import load_cell, save_cell
+from hardware.cell_file import load_cell, save_cell
 from robo_rl.data.episodes import load_episodes
 from robo_rl.data.journal import read_journal
 

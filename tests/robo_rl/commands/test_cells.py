@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from controllers.kinematics import Chain
-from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry, load_cell, save_cell
+from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry
+from hardware.cell_file import load_cell, save_cell
 from robo_rl import geometry
 from robo_rl.cli import main
 from robo_rl.commands import postures
