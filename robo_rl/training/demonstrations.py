@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robo_rl.contracts.learning import Obs, Step
-from robo_rl.data.episodes import Episode, EpisodeWriter, check_episodes, fill_replay, load_episodes
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import Episode, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robo_rl.data.episodes import EpisodeWriter
+from robo_rl.data.episode_writer import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer

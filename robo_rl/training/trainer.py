@@ -21,7 +21,7 @@ from robo_rl.training.tally import EpisodeTally
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
     from robo_rl.human.supervision import Supervision
 
 # Start states of evaluations. They are far from the seeds that people give, so that no training start is among them;
