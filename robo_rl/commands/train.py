@@ -13,6 +13,7 @@ from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import classified, make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
+from robo_rl.training.algorithms import refuse_unused
 from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
 from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
@@ -168,14 +169,19 @@ def read_request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
             )
         task = base.task
     if base is None:
-        defaults = training_defaults(task, _value(args, "--obs") or "state")
-        base = with_settings(TrainConfig(task), defaults, where=f"training_defaults of {task}")
+        base = _usual(task, _value(args, "--obs") or "state")
     elif base.task != task:
         base = dataclasses.replace(base, task=task, task_options={})
     config = _with_options(args, base)
     if config.is_foreign and config.demos and config.demo_path is None:
         raise UserError(f"demos: {config.task} has no scripted expert; use --demos 0, or give --demo-path")
+    refuse_unused(config, _usual(config.task, config.obs))
     return config, None
+
+
+def _usual(task: str, obs: str) -> TrainConfig:
+    """The configuration of a task where nothing is said of it."""
+    return with_settings(TrainConfig(task), training_defaults(task, obs), where=f"training_defaults of {task}")
 
 
 def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
