@@ -51,7 +51,7 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            head = read_head(file)  # type: ignore[arg-type]
+            head = read_head(file)
             whole = head.start + head.length
             if head.said["format"] == FORMAT:
                 steps, last = head.said["steps"], {name: head.said[name] for name in FLAGS}

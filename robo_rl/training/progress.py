@@ -140,7 +140,7 @@ class Voice:
         """Show the newest figures of this one; see :meth:`TrainingProgress.update`."""
         self._counters[self._name] = env_steps, updates
         steps, done = (sum(column) for column in zip(*self._counters.values(), strict=True))
-        self._progress.update(steps, done, doing=f"{self._name}: {doing}", **figures)  # type: ignore[arg-type]
+        self._progress.update(steps, done, doing=f"{self._name}: {doing}", **figures)
 
     def say(self, line: str) -> None:
         """Print a line of its own."""

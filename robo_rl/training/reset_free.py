@@ -253,7 +253,7 @@ def alternate(forward: Trainer, backward: Trainer, world: SharedWorld) -> tuple[
                 break
             if acting.advance():
                 acting, waiting = (forward, backward) if world.due is not None else (waiting, acting)
-        why = next((each for each in reasons if each is not None and each != "target"), "target")
+        why: StopReason = next((each for each in reasons if each is not None and each != "target"), "target")
         return forward.conclude(reasons[0] or why), backward.conclude(reasons[1] or why)
 
 
