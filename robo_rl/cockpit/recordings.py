@@ -94,7 +94,8 @@ class Recordings:
     def _load(self, name: str) -> Any:
         from robo_rl.data.episodes import Episode  # torch, which takes seconds, is needed for nothing else here
 
-        return Episode.load(self._folder / f"{name}.safetensors")
+        # Of a damaged one, what is left is shown.
+        return Episode.load(self._folder / f"{name}.safetensors", lambda what, steps: None)
 
     def _summary(self, name: str) -> dict[str, Any]:
         from robo_rl.errors import UserError

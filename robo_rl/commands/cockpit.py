@@ -145,7 +145,7 @@ def _correct(
     """Have the policy of a run act, episode after episode; the person at the page may take over."""
     from robo_rl.commands.runnable import load_runnable
     from robo_rl.contracts.human import LABELS
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
 
     assert arguments.run is not None
     runnable = load_runnable(arguments.run, "best", num_envs=1, seed=arguments.seed, env=env)

@@ -65,7 +65,7 @@ def main(args: Sequence[str]) -> int:
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
     from robo_rl.commands.runnable import load_runnable, read_exported
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import control_period, evaluate
     from robo_rl.training.interrupts import Interrupts

@@ -6,15 +6,21 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from robo_rl.training.durable import append_whole, storing
+
+if TYPE_CHECKING:
+    from robo_rl.contracts.learning import Obs
+
+NEXT = "next/"
+"""What the keys of the observation after a step begin with."""
 
 _HEAD = struct.Struct("<II")  # length and CRC-32 of what follows
 
@@ -80,3 +86,16 @@ def read_journal(path: Path, on_damage: Callable[[str], None] | None = None) -> 
                 (on_damage or logger.warning)(f"{path}: left out from byte {at} on: {error}")
                 return
             yield record
+
+
+def steps_of(records: Iterable[dict[str, torch.Tensor]]) -> tuple[list[dict[str, torch.Tensor]], Obs]:
+    """Return the steps that a journal holds and what the last of them led to.
+
+    They are as :meth:`robo_rl.data.episodes.Episode.of_rows` takes them.
+    """
+    rows: list[dict[str, torch.Tensor]] = []
+    last: Obs = {}
+    for record in records:
+        last = {key.removeprefix(NEXT): record.pop(key) for key in list(record) if key.startswith(NEXT)}
+        rows.append(record)
+    return rows, last

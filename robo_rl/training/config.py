@@ -31,6 +31,7 @@ _POSITIVE_COUNTS = (
     "checkpoint_every",
     "log_every",
     "cloning_updates",
+    "reset_every",
 )
 _COUNTS = ("seed", "demos", "hindsight_k", "warmup_steps", "max_lag", "prefetch", "video_episodes")
 _POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
@@ -76,6 +77,16 @@ class TrainConfig:
 
     obs: Literal["state", "pixels"] = "state"
     """What the policy sees: the vector that the task observes, or camera images and what the arm knows of itself."""
+
+    backward: str | None = None
+    """Task that undoes this one (name or dotted path), learned by a second agent with the same settings: the two take
+    turns in one world, which is hardly ever reset."""
+
+    backward_demo_path: Path | None = None
+    """Folder of recorded episodes of the backward task to start from; None: its scripted expert records them."""
+
+    reset_every: int = 20
+    """With a backward task: episodes of both after which the world is reset all the same."""
 
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
@@ -216,6 +227,7 @@ class TrainConfig:
                 raise UserError(f"{name}: {self.task} brings its own; leave it out")
         if self.classifier is not None and self.is_foreign:
             raise UserError(f"classifier: it looks at the cameras of a task of `robo-rl tasks`, not of {self.task}")
+        self._check_backward()
         if self.cell is not None and self.is_foreign:
             raise UserError(f"cell: a robot cell runs tasks of `robo-rl tasks`, not {self.task}")
         if self.cell is not None and (self.num_envs != 1 or self.world != "mujoco"):
@@ -244,6 +256,19 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{name}: must be positive, got {value}")
+
+    def _check_backward(self) -> None:
+        if self.backward is None:
+            for name in ("backward_demo_path", "reset_every"):
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    raise UserError(f"{name}: there is no backward task; leave it out, or give --backward TASK")
+            return
+        if self.is_foreign or self.backward.startswith(GYM_PREFIX):
+            raise UserError(f"backward: {self.task} and {self.backward} share no world; use tasks of `robo-rl tasks`")
+        if self.num_envs != 1:
+            raise UserError("num_envs: two tasks take turns in one environment; leave it out with --backward")
+        if self.classifier is not None:
+            raise UserError("classifier: it knows one of the two tasks only; leave it out with --backward")
 
     @property
     def is_foreign(self) -> bool:

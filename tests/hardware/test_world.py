@@ -122,6 +122,35 @@ def test_the_expert_reaches_with_what_a_cell_can_know(world):
     assert bool(step.info["success"][0])
 
 
+def test_to_carry_on_moves_nothing_and_begins_the_time_anew(world):
+    with pytest.raises(UserError, match="reset"):
+        world.carry_on(torch.tensor([True]))
+    _, reading = begin(world)
+    for _ in range(6):
+        reading = world.step(Command(reading["target_pos"] + 0.005, reading["target_rot"], reading["gripper_target"]))
+    time.sleep(0.5)  # the command is valid no longer, and the arm holds
+    overruns = world.overruns
+    again = world.carry_on(torch.tensor([True]))
+    assert float(again["time"]) < 0.2 < float(reading["time"])
+    assert torch.equal(again["target_pos"], reading["target_pos"])
+    assert (again["tcp_pos"] - reading["tcp_pos"]).norm() < 0.03
+    after = world.step(hold(again))
+    assert not bool(after["interrupted"])
+    assert float(after["time"]) == pytest.approx(world.control_dt, abs=0.1)
+    assert world.overruns == overruns  # what lay between the episodes is no part of a control period
+
+
+def test_a_fault_between_two_episodes_is_told_by_the_first_reading(world, arm):
+    env = Env(world, TASK)
+    env.reset()
+    arm.stop("somebody has pressed the button")
+    threading.Timer(0.3, arm.recover).start()
+    env.carry_on()
+    assert bool(env.reading["interrupted"])
+    env.reset()
+    assert not bool(env.reading["interrupted"])
+
+
 def test_a_task_that_needs_a_simulator_is_refused_by_the_name_of_the_reading(world):
     class NeedsTruth(type(TASK)):
         assume = Task.assume

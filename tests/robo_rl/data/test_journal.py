@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from robo_rl.contracts import Step
-from robo_rl.data.episodes import EpisodeWriter, load_episodes
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import load_episodes
 from robo_rl.data.journal import Journal, read_journal
 from robo_rl.training.durable import StorageError
 
