@@ -176,10 +176,10 @@ def running(
     """
     found = find_running(cell)
     if found is not None:
-        simulated = found.cell.simulation
-        if simulated is not None and task is not None and simulated.task != task:
+        runs = found.cell.simulation
+        if runs is not None and task is not None and runs.task != task:
             raise UserError(
-                f"cell {cell.name!r} is running with task {simulated.task!r}, not {task!r}; end it first, or start it "
+                f"cell {cell.name!r} is running with task {runs.task!r}, not {task!r}; end it first, or start it "
                 f"by `robo-rl cell up {cell.name} --task {task}`"
             )
         yield found
@@ -190,7 +190,7 @@ def running(
     with contextlib.ExitStack() as stack:
         folder = runtime_folder(cell)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        simulated = None
+        simulated: SimulatedCell | None = None
         if not cameras:
             cell = dataclasses.replace(cell, cameras={})
         if cell.simulation is not None:

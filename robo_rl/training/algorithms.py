@@ -8,7 +8,7 @@ from robo_rl.agents.behaviour_cloning import BehaviourCloning, BehaviourCloningC
 from robo_rl.agents.gripper import GripperEntry
 from robo_rl.agents.sac import SAC
 from robo_rl.errors import UserError
-from robo_rl.training.config import differences
+from robo_rl.settings import differences
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Metrics

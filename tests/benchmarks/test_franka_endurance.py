@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.franka_endurance import withstood
+from benchmarks.endurance import withstood
 from hardware.emulation import franka_sim
 from robo_rl.errors import UserError
 
