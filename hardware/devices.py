@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardware.fields import parse
 from robo_rl.errors import UserError
 from robo_rl.robots import robot as find_robot
+from robo_rl.settings import from_json
 
 if TYPE_CHECKING:
     from hardware.arm import Arm
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hardware.cell import Cell
     from hardware.inputs.stop_inputs import StopInput
     from robo_rl.contracts import Camera
+
+_SIMULATION_START = 30.0  # s that a device waits for its simulation, which is started at the same time
 
 
 def check_settings(cell: Cell) -> None:
@@ -85,7 +87,7 @@ def open_camera(cell: Cell, name: str) -> Camera:
         if entry.driver == "simulated":
             from hardware.cameras.emulated import EmulatedCamera
 
-            return EmulatedCamera(name, settings.require(cell, name))
+            return EmulatedCamera(name, settings.require(cell, name), timeout=_SIMULATION_START)
         if entry.driver == "realsense":
             from hardware.cameras.realsense import realsense_camera
 
@@ -125,7 +127,7 @@ def settings_of(cell: Cell, name: str) -> Any:
         if name in getattr(cell, group)
     )
     where = f"{group}.{name}.settings"
-    return parse(_KINDS[entry.driver](), entry.settings, where)
+    return from_json(_KINDS[entry.driver](), entry.settings, where=where)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _drive(cell: Cell, name: str, settings: Any) -> Drive:
     if entry.driver == "simulated":
         from hardware.arms.emulated import EmulatedDrive
 
-        return EmulatedDrive(spec, settings.folder)
+        return EmulatedDrive(spec, settings.folder, start=_SIMULATION_START)
     if entry.driver in ("pylibfranka", "franky"):
         from hardware.arms.franka_franky import FrankyDrive
         from hardware.arms.franka_pylibfranka import PylibfrankaDrive

@@ -83,7 +83,7 @@ class PegInsertion(ToolTask):
                 SceneObject("hole", walls, "fixture", calibrated=True),
                 SceneObject("peg", (peg,), "tool", mass=0.05),
             ),
-            cameras=table_cameras(self.robot.work_center, self.robot.reach_scale),
+            cameras=table_cameras(self.robot, distance=0.42, fovy=33.0, tool_fovy=45.0),
             locked_opening=self.peg_width,
         )
 

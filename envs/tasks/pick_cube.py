@@ -11,7 +11,18 @@ import torch
 from controllers.reference import ToolDelta
 from envs.tool_task import ToolTask, tool_down, uniform
 from robo_rl import geometry
-from robo_rl.contracts import CameraSpec, Obs, Pose, Reading, Reward, SceneObject, SceneSpec, Shape, Start
+from robo_rl.contracts import (
+    CameraSpec,
+    Obs,
+    Pose,
+    Reading,
+    Reward,
+    RobotSpec,
+    SceneObject,
+    SceneSpec,
+    Shape,
+    Start,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class PickCube(ToolTask):
             mass=0.05,
             tracked=True,
         )
-        return SceneSpec(objects=(cube,), cameras=table_cameras(self.robot.work_center, self.robot.reach_scale))
+        return SceneSpec(objects=(cube,), cameras=table_cameras(self.robot))
 
     def start(self, generator: torch.Generator, n: int) -> Start:
         """Cube anywhere in a square, turned at will; open gripper over the middle."""
@@ -139,10 +150,22 @@ class PickCube(ToolTask):
         return torch.remainder(turn + pi / 4, pi / 2) - pi / 4
 
 
-def table_cameras(center: tuple[float, float, float], scale: float) -> tuple[CameraSpec, ...]:
-    """A camera in front of the work space and one on the hand, 128 x 128 each."""
-    x, y, _ = center
+def table_cameras(
+    robot: RobotSpec, *, distance: float = 0.62, fovy: float = 45.0, tool_fovy: float = 70.0
+) -> tuple[CameraSpec, ...]:
+    """A camera in front of the work space, and one on the hand that looks past the fingers; 128 x 128 each.
+
+    Args:
+        robot: whose work space and hand they look at.
+        distance: of the one in front from the middle of the work space, for an arm of full reach, m.
+        fovy: its vertical field of view, degrees.
+        tool_fovy: that of the one on the hand.
+    """
+    (x, y, _), reach, tcp = robot.work_center, distance * robot.reach_scale, robot.gripper.tcp_pos[2]
     return (
-        CameraSpec("front", pos=(x + 0.5 * scale, y - 0.15 * scale, 0.4 * scale), look_at=(x, y, 0.03), fovy=45.0),
-        CameraSpec("wrist", pos=(0.06, 0.0, 0.0), look_at=(0.0, 0.0, 0.12), fovy=70.0, on_tool=True),
+        CameraSpec(
+            "front", pos=(x + 0.8 * reach, y - 0.25 * reach, 0.03 + 0.55 * reach), look_at=(x, y, 0.03), fovy=fovy
+        ),
+        # In front of the hand, not within it: the hand would hide half of what is below.
+        CameraSpec("wrist", pos=(0.07, 0.0, tcp - 0.065), look_at=(0.0, 0.0, tcp + 0.04), fovy=tool_fovy, on_tool=True),
     )

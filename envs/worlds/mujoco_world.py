@@ -13,6 +13,7 @@ import torch
 
 from envs.worlds.base import SimulatedWorld
 from envs.worlds.law import LawDrive
+from envs.worlds.looks import Looks
 from envs.worlds.mjcf import Fidelity
 from envs.worlds.rendering import CameraRig, Renderer, close, make_renderer
 from robo_rl import geometry
@@ -63,6 +64,7 @@ class MujocoWorld(SimulatedWorld):
         self._sensors = np.zeros((num_envs, self.model.nsensordata))
         self._renderers: dict[tuple[int, int], Renderer] = {}  # by size, for pictures that are asked for one by one
         self.render_seconds = 0.0
+        self._looks: Looks | None = None
         self._rig = CameraRig(self.model, scene.cameras) if cameras and scene.cameras else None
         if self._rig:
             self.provides |= {f"camera.{camera.name}.rgb" for camera in scene.cameras}
@@ -81,6 +83,12 @@ class MujocoWorld(SimulatedWorld):
         renderer = self._renderers[width, height]
         renderer.update_scene(self.datas[env_index], camera)
         return renderer.render().copy()
+
+    def vary_looks(self, rng: np.random.Generator, strength: float) -> None:
+        """Draw colours, lights and mountings of cameras anew, from the next step on; see :class:`Looks`."""
+        if self._looks is None:
+            self._looks = Looks(self.model, self.models)
+        self._looks.vary(rng, strength)
 
     def close(self) -> None:
         """Stop the threads and free the renderers."""

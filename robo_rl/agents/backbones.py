@@ -33,6 +33,7 @@ class BackboneSpec:
         mean: of each colour, 0 to 1; taken off before the first layer.
         std: of each colour; divided by.
         norm: of residual networks: ``group``, or ``none`` where batch normalisation was folded into the convolutions.
+        code: of keypoints: how many entries their code has, and how many sines after them.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class BackboneSpec:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     norm: str = "group"
+    code: tuple[int, int] = (64, 0)
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -67,7 +69,7 @@ class Backbone(nn.Module):
         if spec.architecture == "conv":
             self.net = _conv()
         elif spec.architecture == "keypoints":
-            self.net = Keypoints()
+            self.net = Keypoints(code=spec.code)
         else:
             self.net = ResNet((1, 1, 1, 1) if spec.architecture == "resnet10" else (2, 2, 2, 2), spec.norm)
         draw_weights(self.net, generator)
@@ -114,22 +116,30 @@ class Keypoints(nn.Module):
     """Convolutions, spatial softmax, and two layers that make a code of the points.
 
     Each of 32 maps p of a quarter of the image's size becomes the point ``sum_xy softmax(p)_xy (x, y)``, in [-1, 1]; it
-    tells where something is to a fraction of a pixel. The code has 64 channels at one place.
+    tells where something is to a fraction of a pixel. The code has its entries at one place, as channels; of the last
+    ones the sine is taken.
+
+    Args:
+        points: maps.
+        code: entries that are taken as they are, and entries whose sine is.
     """
 
-    def __init__(self, points: int = 32, code: int = 64) -> None:
+    def __init__(self, points: int = 32, code: tuple[int, int] = (64, 0)) -> None:
         super().__init__()
+        self._plain = code[0]
         self.maps = nn.Sequential(
             nn.Conv2d(3, 32, 6, stride=4, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(32, 32, 3, padding=2, dilation=2), nn.ReLU(inplace=True),
             nn.Conv2d(32, points, 1),
         )  # fmt: skip
-        self.code = nn.Sequential(nn.Linear(2 * points, 128), nn.ReLU(inplace=True), nn.Linear(128, code))
+        self.code = nn.Sequential(nn.Linear(2 * points, 128), nn.ReLU(inplace=True), nn.Linear(128, sum(code)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return codes (B, code, 1, 1) of normalised images (B, 3, H, W)."""
-        return self.code(spatial_softmax(self.maps(images)).flatten(1))[:, :, None, None]
+        code = self.code(spatial_softmax(self.maps(images)).flatten(1))
+        code = torch.cat([code[:, : self._plain], code[:, self._plain :].sin()], dim=-1)
+        return code[:, :, None, None]
 
 
 def spatial_softmax(maps: Tensor) -> Tensor:

@@ -1,10 +1,15 @@
-"""Files of encoder weights: safetensors whose metadata says what network they are of and which images it takes."""
+"""Files of encoder weights: safetensors whose metadata says what network they are of and which images it takes.
+
+Files without such metadata are read too where they hold a residual network as torchvision, timm or Hugging Face's
+transformers name its layers.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,12 @@ FORMAT = "robo_rl encoder 1"
 
 HUB_PREFIX = "timm:"
 """What ``agent.encoder_weights`` begins with where it names a checkpoint that timm downloads."""
+
+_IMAGENET: dict[str, tuple[float, ...]] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_HUGGING_FACE = re.compile(
+    r"(?:resnet\.)?(?:embedder\.embedder|encoder\.stages\.(\d)\.layers\.(\d)\.(?:layer\.(\d)|shortcut))"
+    r"\.(convolution|normalization)\.(\w+)"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ def weights_of(backbones: Mapping[str, Backbone], notes: Mapping[str, Any]) -> E
 
 
 def load_weights(source: str) -> EncoderWeights:
-    """Read a file that :meth:`EncoderWeights.save` wrote, or have timm download a checkpoint.
+    """Read a file that :meth:`EncoderWeights.save` wrote or another library did, or have timm download a checkpoint.
 
     Args:
         source: path of the file, or ``timm:NAME``.
@@ -110,13 +121,17 @@ def load_weights(source: str) -> EncoderWeights:
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"agent.encoder_weights: {source} cannot be read: {error}") from None
     if header.get("format") != FORMAT:
-        raise UserError(
-            f"agent.encoder_weights: {source} does not say what network it is of (metadata {FORMAT!r}); "
-            "make one with robo-rl pretrain-encoder TASK"
-        )
-    spec = BackboneSpec(
-        header["architecture"], tuple(header["size"]), tuple(header["mean"]), tuple(header["std"]), header["norm"]
-    )
+        weights = _residual_network(tensors, _IMAGENET, {"hub": Path(source).name})
+        if weights is None:
+            raise UserError(
+                f"agent.encoder_weights: {source} neither says what network it is of (metadata {FORMAT!r}) nor holds a "
+                "residual network of 10 or 18 layers with batch normalisation as torchvision, timm or Hugging Face "
+                "name its layers; make one with robo-rl pretrain-encoder TASK"
+            )
+        return weights
+    names = [each.name for each in fields(BackboneSpec) if each.name in header]  # older files lack the newer ones
+    said: dict[str, Any] = {name: tuple(value) if isinstance(value := header[name], list) else value for name in names}
+    spec = BackboneSpec(**said)
     return EncoderWeights(spec, tensors, tuple(header["cameras"]), header["notes"])
 
 
@@ -133,18 +148,43 @@ def _from_timm(name: str) -> EncoderWeights:
         raise UserError(f"agent.encoder_weights: timm cannot give {name!r}: {line}") from error
     about = getattr(model, "pretrained_cfg", {})
     colours = {key: tuple(about[key]) for key in ("mean", "std") if key in about}
-    tensors = fold_batch_norm(model.state_dict())
-    architecture = "resnet18" if "layer1.1.conv1.weight" in tensors else "resnet10"
-    spec = BackboneSpec(architecture, (224, 224), norm="none", **colours)
-    weights = EncoderWeights(spec, tensors, notes={"hub": name})
-    try:
-        weights.backbone("", (64, 64))
-    except UserError:
+    weights = _residual_network(model.state_dict(), _IMAGENET | colours, {"hub": name})
+    if weights is None:
         raise UserError(
             f"agent.encoder_weights: {name!r} is no residual network of 10 or 18 layers with a plain stem; "
             "timm:resnet18.a1_in1k is one"
-        ) from None
+        )
     return weights
+
+
+def _residual_network(
+    state: Mapping[str, Tensor], colours: Mapping[str, tuple[float, ...]], notes: Mapping[str, Any]
+) -> EncoderWeights | None:
+    """Return the weights of a network with batch normalisation, folded into its convolutions; None if it is no such."""
+    tensors = fold_batch_norm({_as_torchvision(name): value for name, value in state.items()})
+    architecture = "resnet18" if "layer1.1.conv1.weight" in tensors else "resnet10"
+    spec = BackboneSpec(architecture, (224, 224), colours["mean"], colours["std"], norm="none")
+    weights = EncoderWeights(spec, tensors, notes=notes)
+    try:
+        weights.backbone("", (64, 64))
+    except UserError:
+        return None
+    return weights
+
+
+def _as_torchvision(name: str) -> str:
+    """Return what torchvision calls the weight of a residual network that Hugging Face's transformers call ``name``."""
+    found = _HUGGING_FACE.fullmatch(name)
+    if found is None:
+        return name
+    stage, block, layer, kind, leaf = found.groups()
+    plain = {"convolution": "conv", "normalization": "bn"}[kind]
+    if stage is None:
+        return f"{plain}1.{leaf}"
+    place = f"layer{int(stage) + 1}.{block}"
+    if layer is None:
+        return f"{place}.downsample.{0 if plain == 'conv' else 1}.{leaf}"
+    return f"{place}.{plain}{int(layer) + 1}.{leaf}"
 
 
 def fold_batch_norm(state: Mapping[str, Tensor], eps: float = 1e-5) -> dict[str, Tensor]:

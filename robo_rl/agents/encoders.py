@@ -58,7 +58,8 @@ class PixelEncoder(nn.Module):
     """Camera images, or cached feature maps of them, and vectors to features.
 
     Of each image: backbone, then :class:`ImageHead`. Of all vectors together: linear, layer norm, tanh. It is learned
-    by whoever differentiates its output; a frozen backbone is not.
+    by whoever differentiates its output; a frozen backbone is not. Where frozen backbones give codes, maps of a
+    single place, these and the vectors are the features, just as they are: nothing is left to be learned.
 
     Args:
         space: of one environment: images (H, W, 3) uint8, feature maps (K, C, h, w) float16, vectors.
@@ -91,12 +92,18 @@ class PixelEncoder(nn.Module):
         nets = [] if all(cached) else make_backbones(spaces, own, config, generator)
         self.backbones = nn.ModuleList(nets)
         maps = [shape[1:] for shape in shapes] if all(cached) else [net.map_shape for net in nets]
-        self.heads = nn.ModuleList(ImageHead((c, h, w), generator) for c, h, w in maps[: len(own)])
+        vector = 0 if self.vectors is None else self.vectors.width
         self.proprio: nn.Module | None = None
-        if self.vectors is not None:
-            self.proprio = _squashed(self.vectors.width, PROPRIO_FEATURES)
+        if self.frozen and all(h * w == 1 for _, h, w in maps):
+            self.heads = nn.ModuleList(nn.Flatten() for _ in own)
+            self.width = sum(maps[min(i, len(maps) - 1)][0] for i in range(len(self.cameras))) + vector
+            return
+        self.heads = nn.ModuleList(ImageHead((c, h, w), generator) for c, h, w in maps[: len(own)])
+        self.width = len(self.cameras) * IMAGE_FEATURES
+        if vector:
+            self.proprio = _squashed(vector, PROPRIO_FEATURES)
             draw_weights(self.proprio, generator)
-        self.width = len(self.cameras) * IMAGE_FEATURES + (0 if self.proprio is None else PROPRIO_FEATURES)
+            self.width += PROPRIO_FEATURES
 
     def forward(self, obs: Obs) -> Tensor:
         """Return features (B, width) float32; of cached feature maps, the first of the K variants counts."""
@@ -105,8 +112,9 @@ class PixelEncoder(nn.Module):
             place = min(i, len(self.heads) - 1)  # 0 for all cameras that share
             maps = obs[key][:, 0].to(torch.float32) if not self.backbones else self._maps(place, obs[key])
             parts.append(self.heads[place](maps))
-        if self.vectors is not None and self.proprio is not None:
-            parts.append(self.proprio(self.vectors(obs)))
+        if self.vectors is not None:
+            vectors = self.vectors(obs)
+            parts.append(vectors if self.proprio is None else self.proprio(vectors))
         return torch.cat(parts, dim=-1)
 
     def _maps(self, place: int, images: Tensor) -> Tensor:

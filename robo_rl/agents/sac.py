@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from robo_rl.agents.augmentation import Augmentation
 from robo_rl.agents.auxiliary import AuxiliaryLearner, Features
 from robo_rl.agents.compilation import Compiler
 from robo_rl.agents.critic_step import Ahead, CriticStep
@@ -90,7 +89,7 @@ class SAC:
                     "auxiliary.loss: its views are those of vectors; leave it out where images are observed"
                 )
             self.encoder = Features(encoder, config.auxiliary.width, generator=weights)
-        self.augment = Augmentation(config.random_shift, config.colour_jitter)
+        self.augment = config.augmentation
 
         def new_policy(generator: torch.Generator) -> Policy:
             return make_policy(config, self.encoder, actions, generator, self.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from robo_rl.agents.augmentation import Augmentation
 from robo_rl.agents.auxiliary import AuxiliaryConfig
 from robo_rl.agents.experts import ExpertsConfig
 from robo_rl.agents.gripper import GraspConfig
@@ -17,6 +18,8 @@ _FOR_IMAGES = (
     "encoder", "encoder_weights", "share_encoder", "cache_features", "feature_variants", "random_shift",
     "colour_jitter",
 )  # fmt: skip
+
+_SHIFT = 4  # pixels of 128, as DrQ has it for 84
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,12 @@ class SACConfig:
     """One image encoder for all cameras instead of one each."""
     cache_features: bool = False
     """Store the feature maps of a frozen encoder, computed once a frame, in place of the images."""
-    feature_variants: int = 4
-    """Feature maps stored of each frame: one as it is, the others of augmented ones; each update draws one."""
-    random_shift: int = 4
-    """Largest random shift of an image that is learned from, pixels."""
+    feature_variants: int | None = None
+    """Feature maps stored of each frame: one as it is, the others of augmented ones; each update draws one. None: 4, or
+    1 where nothing is augmented."""
+    random_shift: int | None = None
+    """Largest random shift of an image that is learned from, pixels. None: 4, or with a frozen encoder of robo-rl
+    pretrain-encoder what it was made with, since what it has not learned to bear changes what it tells."""
     colour_jitter: float = 0.0
     """Largest random change of contrast, colours and brightness of an image that is learned from, 0 to 1."""
     bfloat16: bool = False
@@ -131,11 +136,12 @@ class SACConfig:
             raise UserError(f"dormant_exploration must be 0 or more, not {self.dormant_exploration}")
         if self.cache_features and self.encoder != "frozen":
             raise UserError("cache_features: only those of a frozen encoder stay the same; give --agent.encoder frozen")
-        if self.feature_variants != 4 and not self.cache_features:
+        if self.feature_variants is not None and not self.cache_features:
             raise UserError("feature_variants: there are none without --agent.cache-features; leave it out")
         for name, low, high in (("feature_variants", 1, 64), ("random_shift", 0, 64), ("colour_jitter", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name}: must lie in [{low}, {high}], got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(f"{name}: must lie in [{low}, {high}], got {value}")
         if self.bfloat16 and self.critic_norm == "batch":
             raise UserError("bfloat16: batch-normalised critics have no such products; set it to False")
         if self.compile and (self.critic_norm in ("weight", "batch") or self.optimiser != "adam"):
@@ -154,6 +160,11 @@ class SACConfig:
             raise UserError("ibrl: the cloned policy learns no features; set auxiliary.loss to none")
         if self.experts.count and not self.hidden:
             raise UserError("experts follow the first hidden layer: give hidden at least one width")
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is done to images before they are learned from."""
+        return Augmentation(_SHIFT if self.random_shift is None else self.random_shift, self.colour_jitter)
 
     def set_for_images(self) -> str | None:
         """Return the name of an option that only images have a use for and that is not as it is by default."""

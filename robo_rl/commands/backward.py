@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from robo_rl.commands.environments import options_type
 from robo_rl.commands.task_options import read_options
 from robo_rl.errors import UserError
-from robo_rl.training.config import TrainConfig, to_json
+from robo_rl.settings import to_json
+from robo_rl.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from robo_rl.contracts import Task

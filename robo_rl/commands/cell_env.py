@@ -103,7 +103,8 @@ def cell_environment(
     from robo_rl.commands.cells import make_cell_world, running, stop_key
     from robo_rl.commands.environments import options_type
     from robo_rl.commands.task_options import read_options
-    from robo_rl.training.config import TrainConfig, from_json
+    from robo_rl.settings import from_json
+    from robo_rl.training.config import TrainConfig
     from robo_rl.training.run_folder import RunFolder
 
     config = run

@@ -20,8 +20,11 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     from hardware.cell import Cell, SimulationEntry
     from hardware.processes import CellProcesses
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from hardware.world import CellWorld
+    from robo_rl.commands.physics import SimulatedCell
     from robo_rl.contracts import Operator, Robot, Task
     from robo_rl.contracts.plant import PlantSettings
 
@@ -144,7 +147,7 @@ def runtime_folder(cell: Cell) -> Path:
 
 def find_running(cell: Cell) -> RunningCell | None:
     """Return the cell if its nodes are up already, started by ``robo-rl cell up``."""
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
 
     folder = runtime_folder(cell)
     try:
@@ -182,26 +185,29 @@ def running(
         yield found
         return
     from hardware.processes import CellProcesses
+    from robo_rl.training.durable import write_json
 
     with contextlib.ExitStack() as stack:
         folder = runtime_folder(cell)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        simulation = None
+        simulated = None
         if not cameras:
             cell = dataclasses.replace(cell, cameras={})
         if cell.simulation is not None:
-            cell, simulation = _simulate(cell, task, overrides, stack)
+            cell, simulated = _simulate(cell, task, overrides)
+            stack.callback(simulated.close)
         processes = stack.enter_context(CellProcesses(cell, folder))
+        if simulated is not None:
+            simulated.watch()  # while the nodes come up, which wait for it too
+        simulation = simulated.folder if simulated is not None else None
         record = folder / _RECORD
-        record.write_text(json.dumps({"pid": os.getpid(), "simulation": simulation and str(simulation)}))
         stack.callback(record.unlink, missing_ok=True)
+        write_json(record, {"pid": os.getpid(), "simulation": simulation and str(simulation)})
         yield RunningCell(cell, folder, processes, simulation)
 
 
-def _simulate(
-    cell: Cell, task: str | None, overrides: Mapping[str, Any] | None, stack: contextlib.ExitStack
-) -> tuple[Cell, Path]:
-    """Start the processes of a simulation and return the cell with the folder of theirs filled in."""
+def _simulate(cell: Cell, task: str | None, overrides: Mapping[str, Any] | None) -> tuple[Cell, SimulatedCell]:
+    """Start the processes of a simulation; return the cell with their folder filled in, and them, not yet up."""
     from robo_rl.commands.physics import SimulatedCell
 
     entry = cell.simulation
@@ -212,18 +218,16 @@ def _simulate(
     arm = next(arm for arm in cell.arms.values() if arm.driver == "simulated")
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
-    simulated = stack.enter_context(
-        SimulatedCell(
-            name,
-            arm.robot,
-            settings=plant_of(entry),
-            overrides=overrides,
-            cameras=drawn,
-            fps=entry.fps,
-            sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
-            board=entry.board,
-            restart=True,
-        )
+    simulated = SimulatedCell(
+        name,
+        arm.robot,
+        settings=plant_of(entry),
+        overrides=overrides,
+        cameras=drawn,
+        fps=entry.fps,
+        sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
+        board=entry.board,
+        restart=True,
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
@@ -241,7 +245,7 @@ def _simulate(
         },
         simulation=dataclasses.replace(entry, task=name),
     )
-    return resolved, simulated.folder
+    return resolved, simulated
 
 
 def plant_of(simulation: SimulationEntry) -> PlantSettings:
@@ -250,19 +254,29 @@ def plant_of(simulation: SimulationEntry) -> PlantSettings:
     Raises:
         UserError: if the preset or a field is unknown, or a value is wrong.
     """
-    from hardware.fields import parse
     from robo_rl.commands.physics import read_settings
     from robo_rl.contracts.plant import PlantSettings
+    from robo_rl.settings import from_json
 
     said = {"preset": simulation.plant} if isinstance(simulation.plant, str) else dict(simulation.plant)
     preset = dataclasses.asdict(read_settings(str(said.pop("preset", "ideal"))))
-    return parse(PlantSettings, {**preset, **said}, "simulation.plant")
+    return from_json(PlantSettings, {**preset, **said}, where="simulation.plant")
 
 
 def _scene_cameras(task: str, robot: str) -> list[str]:
     from envs.registry import make_task
 
     return [camera.name for camera in make_task(task, robot).scene().cameras]
+
+
+def clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
+    """Clients of the arms and the cameras of a cell."""
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+
+    robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
+    seen = cell.cameras if cameras else {}
+    return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
 
 
 def make_cell_world(

@@ -54,8 +54,12 @@ class PretrainArguments:
     learning_rate: float = 2e-3
     """Largest step size of AdamW; it rises and falls once."""
 
-    random_shift: int = 4
-    """Largest random shift of a picture that is learned from, pixels."""
+    random_shift: int = 0
+    """Largest random shift of a picture that is learned from, pixels. Poses then lean on what else is in the picture,
+    which costs precision: a pixel is a millimetre or more."""
+
+    randomise: float = 0.0
+    """How much colours, lights and mountings of the cameras vary from picture to picture, 0 to 1; for cells."""
 
     colour_jitter: float = 0.0
     """Largest random change of contrast, colours and brightness of such a picture, 0 to 1."""
@@ -76,7 +80,7 @@ class PretrainArguments:
         for name in ("images", "updates", "batch_size", "num_envs"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        for name, high in (("random_shift", 64), ("colour_jitter", 1)):
+        for name, high in (("random_shift", 64), ("randomise", 1), ("colour_jitter", 1)):
             if not 0 <= getattr(self, name) <= high:
                 raise UserError(f"{name}: must lie in [0, {high}], got {getattr(self, name)}")
         if not 0.0 < self.learning_rate < 1.0:
@@ -91,7 +95,8 @@ def main(args: Sequence[str]) -> int:
         raise UserError(f"name the task first: {_PROG} TASK [options]")
     from robo_rl.commands.environments import make_environment, options_type
     from robo_rl.commands.task_options import with_task_options
-    from robo_rl.training.config import TrainConfig, to_json
+    from robo_rl.settings import to_json
+    from robo_rl.training.config import TrainConfig
 
     options = options_type(args[0])
     kind = with_task_options(PretrainArguments, options, options())
@@ -124,7 +129,9 @@ def main(args: Sequence[str]) -> int:
 
         try:
             print(f"taking {arguments.images} pictures with each camera", file=sys.stderr)
-            views = take_pictures(env, arguments.images, seed=arguments.seed, should_stop=stopped)
+            views = take_pictures(
+                env, arguments.images, randomise=arguments.randomise, seed=arguments.seed, should_stop=stopped
+            )
         finally:
             env.close()
         taken = time.monotonic()
@@ -133,7 +140,8 @@ def main(args: Sequence[str]) -> int:
             if update % max(1, arguments.updates // 20) == 0:
                 print(f"update {update} of {arguments.updates}: loss {loss:.4f}", file=sys.stderr)
 
-        about = {"task": config.task, "robot": config.robot, "images": arguments.images, "updates": arguments.updates}
+        about = {"task": config.task, "robot": config.robot, "images": arguments.images, "updates": arguments.updates,
+                 "randomise": arguments.randomise}  # fmt: skip
         if not stopped():
             weights, errors = learn_encoder(
                 views, architecture=arguments.architecture, updates=arguments.updates, batch_size=arguments.batch_size,

@@ -13,8 +13,9 @@ from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import classified, make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
+from robo_rl.settings import differences, from_json, to_json, with_settings
 from robo_rl.training.algorithms import refuse_unused
-from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.training.config import GYM_PREFIX, TrainConfig
 from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
@@ -106,7 +107,7 @@ def environments(
     if config.cell is None:
         yield lambda num_envs, seed: make_environment(config, num_envs, seed), dict
         return
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from robo_rl.commands.cell_env import cell_environment
 
     cell = load_cell(config.cell)

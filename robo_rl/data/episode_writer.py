@@ -18,7 +18,7 @@ from robo_rl.data.episode_file import FORMAT
 from robo_rl.data.episodes import HUMAN, Episode, episode_files, episode_number, episode_path, layout
 from robo_rl.data.journal import NEXT, Journal, read_journal, steps_of
 from robo_rl.errors import UserError
-from robo_rl.training.durable import remove_unfinished, write_json
+from robo_rl.training.durable import StorageError, remove_unfinished, write_json
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
@@ -109,9 +109,11 @@ class EpisodeWriter:
             The files of the episodes that are over now.
 
         Raises:
-            StorageError: if an episode could not be stored. It is kept, and tried again at the next :meth:`finish`.
+            StorageError: if an episode, or the step, could not be stored. All rows are taken up nevertheless: what was
+                not stored is kept, and tried again at the next step or the next :meth:`finish`.
         """
         before = len(self.stored)
+        refused: StorageError | None = None
         count = len(step.reward)
         for row, env in zip(range(count), range(count) if env_ids is None else env_ids, strict=True):
             here = {key: _copy(value[row]) for key, value in obs.items()}
@@ -129,10 +131,15 @@ class EpisodeWriter:
             self._under_way.setdefault(env, []).append(values)
             self._now[env] = {key: _copy(value[row]) for key, value in step.obs.items()}
             journal = self._journals.setdefault(env, Journal(self.folder / f"under_way_{env}.journal"))
-            journal.append(values | {NEXT + key: value for key, value in self._now[env].items()})
-            if bool(step.terminated[row]) or bool(step.truncated[row]):
-                discarded = "label" in step.info and int(step.info["label"][row]) == _DISCARD
-                (self.discard if discarded else self.finish)([env])
+            try:
+                journal.append(values | {NEXT + key: value for key, value in self._now[env].items()})
+                if bool(step.terminated[row]) or bool(step.truncated[row]):
+                    discarded = "label" in step.info and int(step.info["label"][row]) == _DISCARD
+                    (self.discard if discarded else self.finish)([env])
+            except StorageError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
         return self.stored[before:]
 
     def finish(self, env_ids: Iterable[int] | None = None) -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from robo_rl.training.durable import storing
+from robo_rl.training.durable import append_whole, storing
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
@@ -31,7 +31,7 @@ class Journal:
     """An append-only file of records, each a mapping of tensors.
 
     What is appended is with the operating system at once, which a killed process cannot take along; a power cut may
-    cost the last seconds.
+    cost the last seconds. What a full disk does not take is kept, and goes before whatever is appended next.
 
     Args:
         path: of the file; made at the first record.
@@ -40,24 +40,28 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: BinaryIO | None = None
+        self._kept = b""  # records that could not be written
 
     def append(self, record: Mapping[str, torch.Tensor]) -> None:
         """Add a record.
 
         Raises:
-            StorageError: if it could not be written.
+            StorageError: if it could not be written; the records before are whole.
         """
         body = save({key: value.contiguous() for key, value in record.items()})
+        self._kept += _HEAD.pack(len(body), zlib.crc32(body)) + body
         with storing(self.path):
             if self._file is None:
                 self._file = self.path.open("ab", buffering=0)
-            self._file.write(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+            append_whole(self._file, self._kept)
+        self._kept = b""
 
     def clear(self) -> None:
         """Remove the file: what it held is elsewhere now, or not wanted."""
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._kept = b""
         self.path.unlink(missing_ok=True)
 
 

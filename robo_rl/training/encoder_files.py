@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from robo_rl.agents.encoder_weights import load_weights
+from robo_rl.agents.encoder_weights import EncoderWeights, load_weights
 from robo_rl.agents.encoders import check_fit
 from robo_rl.errors import UserError
 from robo_rl.training.config import TrainConfig
@@ -30,7 +30,8 @@ def default_file(task: str, robot: str, out: Path) -> Path:
 def settled(config: TrainConfig, run: Path | None) -> TrainConfig:
     """Return the configuration with ``agent.encoder_weights`` naming a file, the run's own where there is a run.
 
-    A run keeps the weights that it starts from, so that it can be resumed, evaluated and deployed by itself.
+    A frozen encoder also says how far images are shifted, unless the configuration does. A run keeps the weights that
+    it starts from, so that it can be resumed, evaluated and deployed by itself.
 
     Args:
         config: of the run.
@@ -46,7 +47,7 @@ def settled(config: TrainConfig, run: Path | None) -> TrainConfig:
         return config
     own = None if run is None else run / OWN_FILE
     if own is not None and own.exists():
-        return replace(config, agent=replace(agent, encoder_weights=str(own)))
+        return _with(config, str(own), load_weights(str(own)))
     source = agent.encoder_weights
     if source is None:
         found = default_file(config.task, config.robot, config.out)
@@ -62,4 +63,12 @@ def settled(config: TrainConfig, run: Path | None) -> TrainConfig:
     if own is not None:
         write_file(own, weights.save)
         source = str(own)
-    return replace(config, agent=replace(agent, encoder_weights=source))
+    return _with(config, source, weights)
+
+
+def _with(config: TrainConfig, source: str, weights: EncoderWeights) -> TrainConfig:
+    """Name the file of weights, and augment no more than a frozen encoder was made to bear, if nothing else is said."""
+    agent = replace(config.agent, encoder_weights=source)
+    if agent.encoder == "frozen" and agent.random_shift is None:
+        agent = replace(agent, random_shift=weights.notes.get("random_shift"))
+    return replace(config, agent=agent)

@@ -142,12 +142,13 @@ def with_features(
     wanted = agent.observation_keys or tuple(spaces)
     images = [key for key in wanted if spaces[key].dtype == np.uint8]
     backbones = make_backbones(dict(spaces), images, agent, None)
-    augment = Augmentation(agent.random_shift, agent.colour_jitter)
+    augment = agent.augmentation
+    several = 4 if augment.shift or augment.colour_jitter else 1
     return FeatureEnv(
         env,
         dict(zip(images, backbones, strict=True)),
         augment,
-        variants=variants or agent.feature_variants,
+        variants=variants or agent.feature_variants or several,
         seed=seed,
         device=device,
     )

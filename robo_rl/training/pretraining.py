@@ -5,14 +5,18 @@ own random starts. What is regressed are positions and orientations: of the obje
 the tool, of the tool and the objects in the base frame for a camera that stands still. Either frame is fixed to the
 camera. Images are shifted at random while the poses stay, so that what is learned leans on what is in the picture, not
 on where the picture's edge is.
+
+What learners get of ``keypoints`` are the poses of the objects, as :func:`with_code` puts them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
@@ -23,10 +27,17 @@ from robo_rl.agents.encoder_weights import EncoderWeights, weights_of
 from robo_rl.agents.encoders import IMAGE_FEATURES, ImageHead
 from robo_rl.errors import UserError
 
+TOOL = "tool"
+"""What the tool is called among the bodies that a camera sees."""
+
 _STRIDE = 4  # control steps between two pictures of one environment
 _NEW_EPISODE = 0.04  # share of the steps after which an episode is cut
 _HELD_OUT = 10  # of so many episodes, one is held out
 _SMALLEST = 0.005  # m; what varies by less counts no more than what varies by this
+_BETA = 0.02  # of smooth L1 losses; poses are to be found far more exactly than they spread
+_TURN = 0.2  # what entries of a rotation matrix are measured by
+WAVELENGTHS = (0.02, 0.08)
+"""Of the sines in codes, m."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +60,32 @@ class Views:
 
 
 def take_pictures(
-    env: Any, count: int, *, seed: int = 0, should_stop: Callable[[], bool] = lambda: False
+    env: Any,
+    count: int,
+    *,
+    randomise: float = 0.0,
+    seed: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Views]:
     """Take ``count`` pictures with each camera of a task, by observation key.
 
     Args:
         env: an environment in a simulator; its cameras need not be observed.
         count: pictures of each camera.
-        seed: of the actions.
+        randomise: how much colours, lights and mountings of the cameras vary, 0 to 1.
+        seed: of the actions and of the looks.
         should_stop: asked at every step; once true, no more are taken.
 
     Raises:
-        UserError: if the task has no camera, or nothing but the tool to look at.
+        UserError: if the task has no camera, or nothing but the tool to look at, or looks cannot be varied.
     """
     cameras = env.task.scene().cameras
     if not cameras:
         raise UserError(f"task {env.task.name!r} has no camera; there is nothing to learn an encoder from")
     generator = torch.Generator().manual_seed(seed)
+    looks = np.random.default_rng(seed)
+    if randomise and not hasattr(env.world, "vary_looks"):
+        raise UserError(f"randomise: {type(env.world).__name__} cannot vary its looks; leave it out")
     n, size = env.num_envs, (env.num_envs, *env.action_space.shape)
 
     def uniform(*shape: int) -> Tensor:
@@ -78,6 +98,8 @@ def take_pictures(
     poses: list[dict[str, Tensor]] = []
     numbers: list[Tensor] = []
     while len(numbers) * n < count and not (numbers and should_stop()):
+        if randomise:
+            env.world.vary_looks(looks, randomise)
         for _ in range(_STRIDE):
             step = env.step(((1.0 - strength) * _expert(env) + strength * wander).to(env.device))
             turn = uniform(n, 1) < 0.3
@@ -122,7 +144,7 @@ def poses_seen(reading: Mapping[str, Tensor], *, on_tool: bool) -> tuple[tuple[s
         positions = [((pos - tool)[:, None] @ rot)[:, 0] for pos in positions]
         rotations = [rot.mT @ each for each in rotations]
     else:
-        names, positions, rotations = ["tool", *names], [tool, *positions], [rot, *rotations]
+        names, positions, rotations = [TOOL, *names], [tool, *positions], [rot, *rotations]
     if not names:
         raise UserError("the task has no object that a camera on the tool could see")
     return tuple(names), torch.stack(positions, dim=1), torch.stack(rotations, dim=1)
@@ -175,7 +197,7 @@ def learn_encoder(
     for key, view in views.items():
         size = (view.images.shape[1], view.images.shape[2])
         spec = BackboneSpec(architecture, size, tuple(mean.tolist()), tuple(std.tolist()))
-        models[key] = _PoseModel(Backbone(spec, initial), view, rows, initial).to(device)
+        models[key] = PoseModel(Backbone(spec, initial), view, rows, initial).to(device)
     parameters = [parameter for model in models.values() for parameter in model.parameters()]
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=max(updates, 2), pct_start=0.1)
@@ -194,38 +216,84 @@ def learn_encoder(
         schedule.step()
         on_update(update, loss.item())
     errors = {key: model.errors(views[key]) for key, model in models.items()}
-    for key, model in models.items():
-        if isinstance(model.backbone.net, Keypoints):
-            some = rows[torch.randint(len(rows), (256,), generator=generator)]
-            standardise(model.backbone, views[key].images[some].to(device))
     told = {**(notes or {}), "error_mm": errors, "random_shift": augment.shift}
-    return weights_of({key: model.backbone for key, model in models.items()}, told), errors
+    some = rows[torch.randint(len(rows), (256,), generator=generator)]
+    backbones = {key: with_code(model, views[key].images[some].to(device)) for key, model in models.items()}
+    return weights_of(backbones, told), errors
+
+
+@torch.no_grad()
+def with_code(model: PoseModel, images: Tensor) -> Backbone:
+    """Return a backbone whose code is made of the poses that ``model`` finds; one without a code as it is.
+
+    Of each object (of the tool, where there is none), seen from the tool: position (3) and rotation (6), scaled to mean
+    0 and variance 1 over ``images``; and the sine and cosine of the position's entries times 2 pi by each of
+    :data:`WAVELENGTHS`, so that a millimetre makes a difference however far positions spread (as positional encodings
+    do, Tancik et al. 2020).
+
+    Args:
+        model: that has learned.
+        images: (N, H, W, 3) uint8.
+    """
+    if not isinstance(model.backbone.net, Keypoints):
+        return model.backbone
+    layer: Any = model.backbone.net.code[-1]
+    # Entries of the code are affine in what the readout says, (n, 9): positions (3) over their spread, rotations (6).
+    bodies, n = model.bodies, len(model.bodies)
+    told = [i for i, name in enumerate(bodies) if name != TOOL] or [bodies.index(TOOL)]
+    plain, phases = [], []
+    for i in told:
+        position, middle = torch.zeros(3, n, 9), model.middle[i].cpu().clone()
+        position[:, i, :3] = model.spread[i].cpu() * torch.eye(3)
+        if TOOL in bodies and bodies[i] != TOOL:
+            tool = bodies.index(TOOL)
+            position[:, tool, :3] = -model.spread[tool].cpu() * torch.eye(3)
+            middle -= model.middle[tool].cpu()
+        turn = torch.zeros(6, n, 9)
+        turn[:, i, 3:] = torch.eye(6)
+        plain += [(position.flatten(1), middle), (turn.flatten(1), torch.zeros(6))]
+        for length in WAVELENGTHS:
+            rate = 2.0 * math.pi / length
+            phases += [(rate * position.flatten(1), rate * middle + shift) for shift in (0.0, math.pi / 2)]
+    matrix, offset = (torch.cat(parts).to(images.device) for parts in zip(*plain, *phases, strict=True))
+    code = (9 * len(told), len(matrix) - 9 * len(told))
+    backbone = Backbone(replace(model.backbone.spec, code=code)).to(images.device)
+    state = dict(model.backbone.net.state_dict())
+    readout = model.readout
+    last = f"code.{len(model.backbone.net.code) - 1}"
+    state[f"{last}.weight"] = matrix @ readout.weight @ layer.weight
+    state[f"{last}.bias"] = matrix @ (readout.weight @ layer.bias + readout.bias) + offset
+    backbone.net.load_state_dict(state)
+    standardise(backbone, images)
+    return backbone
 
 
 @torch.no_grad()
 def standardise(backbone: Backbone, images: Tensor) -> None:
     """Scale and shift the last layer of a :class:`Keypoints` backbone so that its code has mean 0 and variance 1.
 
-    Learners then begin with every entry of the code at one size, and float16 is precise where it varies.
+    Learners then begin with every entry of the code at one size, and float16 is precise where it varies. Entries whose
+    sine is taken are left as they are.
 
     Args:
         backbone: to change.
         images: (N, H, W, 3) uint8, over which it has these moments.
     """
+    plain = backbone.spec.code[0]
     layer = backbone.net.get_submodule("code")[-1]  # type: ignore[index]
-    code = torch.cat([backbone(part) for part in images.split(64)]).flatten(1)
+    code = torch.cat([backbone(part) for part in images.split(64)]).flatten(1)[:, :plain]
     std, mean = torch.std_mean(code, dim=0)
     std = std.clamp_min(1e-3)
-    layer.weight.div_(std[:, None])
-    layer.bias.sub_(mean).div_(std)
+    layer.weight[:plain].div_(std[:, None])
+    layer.bias[:plain].sub_(mean).div_(std)
 
 
-class _PoseModel(nn.Module):
+class PoseModel(nn.Module):
     """A backbone, and poses read from its map: linearly from a map of one place, through an image head from others."""
 
     def __init__(self, backbone: Backbone, view: Views, rows: Tensor, generator: torch.Generator) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.bodies = backbone, view.bodies
         n = len(view.bodies)
         channels, height, width = backbone.map_shape
         self.head: nn.Module = nn.Flatten()
@@ -250,8 +318,8 @@ class _PoseModel(nn.Module):
         """Return the mean loss over the pictures ``rows``, which ``images`` (B, H, W, 3) shows, augmented."""
         position, turn = self(images)
         where = (view.positions[rows].to(self.middle) - self.middle) / self.spread
-        turned = (_turns(view.rotations[rows]).to(self.turn) - self.turn) / 0.2
-        return smooth_l1_loss(position, where, beta=0.1) + smooth_l1_loss(turn, turned, beta=0.1)
+        turned = (_turns(view.rotations[rows]).to(self.turn) - self.turn) / _TURN
+        return smooth_l1_loss(position, where, beta=_BETA) + smooth_l1_loss(turn, turned, beta=_BETA)
 
     @torch.no_grad()
     def errors(self, view: Views) -> dict[str, float]:

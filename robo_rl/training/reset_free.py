@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from robo_rl.contracts.learning import Step
-from robo_rl.training.config import to_json
+from robo_rl.settings import to_json
 from robo_rl.training.progress import TrainingProgress, Voice
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.session import MakeEnv, either, finish, prepare

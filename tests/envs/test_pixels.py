@@ -15,6 +15,7 @@ from robo_rl import geometry
 from robo_rl.contracts import Pose, Reading
 from robo_rl.contracts.reading import PROPRIOCEPTIVE
 from robo_rl.errors import MissingReading, UserError
+from robo_rl.robots import robot_names
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,18 @@ def test_what_cannot_be_seen_is_refused_by_name(peg):
 def test_sines_are_the_rotation_vector_of_small_turns():
     vector = torch.tensor([[0.01, -0.02, 0.005]])
     torch.testing.assert_close(sines(geometry.exp(vector)), vector, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("robot", robot_names())
+def test_either_camera_of_the_peg_s_task_has_hole_and_peg_in_view(robot):
+    """The hand stands in nobody's way: blue block and orange peg cover a good part of both pictures at every start."""
+    env = make_env(make_task("peg_insertion", robot), num_envs=4, threads=1, obs="pixels")
+    try:
+        obs = env.reset()
+    finally:
+        env.close()
+    for key in ("camera.front.rgb", "camera.wrist.rgb"):
+        red, _, blue = obs[key].int().unbind(-1)
+        for name, seen in (("block", blue - red > 15), ("peg", red - blue > 60)):
+            share = seen.flatten(1).float().mean(1)
+            assert share.min() > 0.015, (key, name, share)

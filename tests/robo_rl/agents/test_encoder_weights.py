@@ -53,7 +53,7 @@ def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         load_weights(str(tmp_path / "text"))
     save_file({"x": torch.zeros(1)}, tmp_path / "plain")
-    with pytest.raises(UserError, match="does not say what network it is of"):
+    with pytest.raises(UserError, match="neither says what network it is of"):
         load_weights(str(tmp_path / "plain"))
     file = tmp_path / "short"
     weights_of(two_backbones(), {}).save(file)
@@ -101,8 +101,7 @@ class BatchNormResNet(nn.Module):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
-@pytest.mark.parametrize(("blocks", "architecture"), [(1, "resnet10"), (2, "resnet18")])
-def test_batch_normalisation_of_a_hub_s_network_is_folded(blocks, architecture, monkeypatch, tmp_path):
+def drawn_network(blocks):
     torch.manual_seed(0)
     model = BatchNormResNet(blocks)
     for module in model.modules():
@@ -111,6 +110,17 @@ def test_batch_normalisation_of_a_hub_s_network_is_folded(blocks, architecture, 
             module.bias.data.normal_()
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
+    return model.eval()
+
+
+def seen_by(model, images):
+    colours = [torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std")]
+    return model((images.permute(0, 3, 1, 2) / 255.0 - colours[0]) / colours[1])
+
+
+@pytest.mark.parametrize(("blocks", "architecture"), [(1, "resnet10"), (2, "resnet18")])
+def test_batch_normalisation_of_a_hub_s_network_is_folded(blocks, architecture, monkeypatch, tmp_path):
+    model = drawn_network(blocks)
     asked = []
     fake = types.SimpleNamespace(create_model=lambda name, **how: asked.append((name, how)) or model)
     monkeypatch.setitem(sys.modules, "timm", fake)
@@ -119,13 +129,39 @@ def test_batch_normalisation_of_a_hub_s_network_is_folded(blocks, architecture, 
     net = weights.backbone("camera.front.rgb", (64, 64))
     assert net.spec.architecture == architecture
     images = pictures(2, 64)
-    colours = [torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std")]
     with torch.no_grad():
-        expected = model.eval()((images.permute(0, 3, 1, 2) / 255.0 - colours[0]) / colours[1])
-        torch.testing.assert_close(net(images), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(net(images), seen_by(model, images), rtol=1e-3, atol=1e-3)
     weights.save(tmp_path / "kept")  # what a run keeps of it needs no hub
     again = load_weights(str(tmp_path / "kept")).backbone("camera.front.rgb", (64, 64))
     assert torch.equal(again(images), net(images))
+
+
+def in_hugging_face_s_names(name):
+    """As ``transformers.ResNetForImageClassification`` with basic blocks names it."""
+    kinds = {"conv": "convolution", "bn": "normalization"}
+    if not name.startswith("layer"):
+        kind, leaf = name.split(".")
+        return f"resnet.embedder.embedder.{kinds[kind[:-1]]}.{leaf}"
+    stage, block, what, *rest, leaf = name.split(".")
+    place = f"resnet.encoder.stages.{int(stage[5:]) - 1}.layers.{block}"
+    if what == "downsample":
+        return f"{place}.shortcut.{kinds['conv' if rest[0] == '0' else 'bn']}.{leaf}"
+    return f"{place}.layer.{int(what[-1]) - 1}.{kinds[what[:-1]]}.{leaf}"
+
+
+@pytest.mark.parametrize("named", [str, in_hugging_face_s_names])
+def test_plain_files_of_other_libraries_are_read(named, tmp_path):
+    """With the classifier that is on top of them there, and no metadata."""
+    model = drawn_network(2)
+    tensors = {named(name): value for name, value in model.state_dict().items()}
+    save_file(tensors | {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}, tmp_path / "model.safetensors")
+    weights = load_weights(str(tmp_path / "model.safetensors"))
+    assert weights.spec.architecture == "resnet18"
+    assert weights.notes == {"hub": "model.safetensors"}
+    images = pictures(2, 64)
+    with torch.no_grad():
+        seen = weights.backbone("camera.front.rgb", (64, 64))(images)
+        torch.testing.assert_close(seen, seen_by(model, images), rtol=1e-3, atol=1e-3)
 
 
 def test_a_hub_s_network_of_another_kind_is_refused(monkeypatch):

@@ -150,6 +150,17 @@ class TestPixelEncoder:
         torch.testing.assert_close(outside({**obs, **stored}), inside(obs), rtol=0, atol=0.02)
         assert len(outside.backbones) == 0
 
+    def test_codes_and_vectors_are_features_as_they_are(self, tmp_path) -> None:
+        file = frozen_file(tmp_path / "weights", "keypoints")
+        encoder = PixelEncoder(
+            pixel_space(), config(encoder="frozen", encoder_weights=file), torch.Generator().manual_seed(0)
+        )
+        obs = observations(6)
+        codes = [net(obs[key]).flatten(1) for key, net in zip(encoder.cameras, encoder.backbones, strict=True)]
+        assert torch.equal(encoder(obs), torch.cat([*codes, obs["proprio"]], dim=1))
+        assert encoder.width == 64 + 64 + obs["proprio"].shape[1]
+        assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
     def test_weights_from_a_file_are_where_learning_starts(self, tmp_path) -> None:
         file = frozen_file(tmp_path / "weights", shared=True)
         encoder = PixelEncoder(pixel_space(), config(encoder_weights=file), torch.Generator().manual_seed(5))

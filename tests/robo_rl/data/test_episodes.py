@@ -500,3 +500,22 @@ def test_files_from_before_people_had_a_say_are_read(tmp_path):
     (episode,) = load_episodes(tmp_path)
     assert episode.provenance == {}
     assert Provenance.of(episode.provenance) is None
+
+
+def test_a_full_disk_loses_no_row_of_the_other_environments(tmp_path, monkeypatch):
+    writer = writer_to(tmp_path)
+    real = module.Journal.append
+
+    def full(journal, record):
+        raise module.StorageError("the disk is full")
+
+    for t in range(3):
+        monkeypatch.setattr(module.Journal, "append", full if t == 1 else real)
+        arrived = step_to([t + 1, t + 101], ["", ""], torch.zeros(2, 2))
+        if t == 1:
+            with pytest.raises(UserError, match="disk is full"):
+                writer.add(observation([t, t + 100]), torch.zeros(2, 2), arrived)
+        else:
+            writer.add(observation([t, t + 100]), torch.zeros(2, 2), arrived)
+    writer.finish()
+    assert [len(episode) for episode in load_episodes(tmp_path)] == [3, 3]

@@ -12,9 +12,10 @@ from robo_rl.contracts.human import HumanInput
 from robo_rl.errors import UserError
 from robo_rl.human.intervention import InterventionEnv
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.settings import to_json
 from robo_rl.training.algorithms import imitate_first, make_agent, refuse_unused
 from robo_rl.training.checkpoint import load_checkpoint
-from robo_rl.training.config import TrainConfig, to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.learner import Learner
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.session import train

@@ -13,10 +13,10 @@ from robo_rl.training.encoder_files import default_file, settled
 FROZEN = SACConfig(encoder="frozen")
 
 
-def store(path: Path, seed: int = 0) -> Path:
+def store(path: Path, seed: int = 0, **notes: object) -> Path:
     net = Backbone(BackboneSpec("conv", (16, 16)), torch.Generator().manual_seed(seed))
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights_of({"camera.front.rgb": net}, {"seed": seed}).save(path)
+    weights_of({"camera.front.rgb": net}, {"seed": seed, **notes}).save(path)
     return path
 
 
@@ -43,6 +43,19 @@ def test_named_weights_go_before_those_of_the_task(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     assert load_weights(str(settled(config, run).agent.encoder_weights)).notes == {"seed": 2}
+
+
+def test_a_frozen_encoder_is_shown_images_shifted_as_far_as_it_was_made_for(tmp_path):
+    file = str(store(tmp_path / "mine", random_shift=1))
+    run = tmp_path / "run"
+    run.mkdir()
+    for shift, told in ((None, 1), (3, 3)):
+        agent = SACConfig(encoder="frozen", encoder_weights=file, random_shift=shift)
+        for _ in range(2):  # from the file named, and from the run's own
+            found = settled(TrainConfig("t", obs="pixels", agent=agent), run).agent
+            assert found.augmentation.shift == told
+    learned = SACConfig(encoder="conv", encoder_weights=file)
+    assert settled(TrainConfig("t", obs="pixels", agent=learned), None).agent.augmentation.shift == 4
 
 
 def test_nothing_is_looked_for_where_nothing_is_needed(tmp_path):

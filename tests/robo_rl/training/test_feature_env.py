@@ -174,6 +174,15 @@ def test_is_made_only_where_it_is_asked_for(point_env, backbone, tmp_path):
     torch.testing.assert_close(made.reset()[KEY][:, 0].float(), backbone(env.observe()[KEY]), rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("changes", "maps"), [({}, 4), ({"random_shift": 0}, 1), ({"colour_jitter": 0.1}, 4)])
+def test_more_than_one_map_is_made_only_where_they_differ(point_env, backbone, tmp_path, changes, maps):
+    file = tmp_path / "weights"
+    weights_of({KEY: backbone}, {}).save(file)
+    agent = SACConfig(encoder="frozen", encoder_weights=str(file), cache_features=True, **changes)
+    made = with_features(seen(point_env)(2), agent)
+    assert made.observation_space[KEY].shape[0] == maps
+
+
 def test_a_step_is_the_one_inside_but_for_the_images(wrapped):
     wrapped.reset()
     step = wrapped.step(torch.ones(3, 1))

@@ -11,7 +11,17 @@ from robo_rl.agents.backbones import Backbone, BackboneSpec
 from robo_rl.contracts import CameraSpec, Reading
 from robo_rl.contracts.learning import Step
 from robo_rl.errors import UserError
-from robo_rl.training.pretraining import Views, learn_encoder, poses_seen, standardise, take_pictures
+from robo_rl.training.pretraining import (
+    TOOL,
+    WAVELENGTHS,
+    PoseModel,
+    Views,
+    learn_encoder,
+    poses_seen,
+    standardise,
+    take_pictures,
+    with_code,
+)
 
 SIZE = 24
 
@@ -85,6 +95,7 @@ class Lab:
 
     def __init__(self, cameras):
         self.task = types.SimpleNamespace(name="lab", scene=lambda: types.SimpleNamespace(cameras=cameras))
+        self.world = types.SimpleNamespace()
         self.generator = torch.Generator().manual_seed(0)
         self.tool = self.ball = torch.zeros(4, 3)
         self.drawn: list[tuple[str, int, int, int]] = []
@@ -132,6 +143,19 @@ def test_pictures_and_poses_are_of_one_instant_and_whole_episodes_are_held_out()
     assert not (held_out[:, None] == other).all(-1).any()  # no start is in both
 
 
+def test_looks_are_varied_before_every_picture_where_that_is_asked_for():
+    cameras = (CameraSpec("top", (0, 0, 1), (0, 0, 0), width=8, height=6),)
+    env, drawn = Lab(cameras), []
+    with pytest.raises(UserError, match="randomise: SimpleNamespace cannot vary its looks"):
+        take_pictures(env, 10, randomise=0.5)
+    env.world.vary_looks = lambda rng, strength: drawn.append((rng.random(), strength))
+    take_pictures(env, 20, randomise=0.5)
+    assert [strength for _, strength in drawn] == [0.5] * 5  # pictures of four environments at a time
+    assert len({number for number, _ in drawn}) == 5
+    take_pictures(env, 20)
+    assert len(drawn) == 5
+
+
 def test_what_cannot_be_learned_from_is_refused():
     with pytest.raises(UserError, match="task 'lab' has no camera"):
         take_pictures(Lab(()), 10)
@@ -154,3 +178,37 @@ def test_a_standardised_code_has_one_size_and_tells_the_same():
     # Each entry is the one from before, scaled and shifted.
     spread = before.std(0)
     torch.testing.assert_close(after * spread + before.mean(0), before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("bodies", [("square",), (TOOL, "square"), (TOOL,)])
+def test_the_code_tells_where_objects_are_from_the_tool_to_a_millimetre(bodies):
+    """From a fixed camera, which finds either in the base frame, by the difference; sines magnify it."""
+    view = dots(60)
+    n = len(bodies)
+    positions = torch.cat([view.positions] * n, dim=1) * torch.linspace(1.0, 0.5, n)[:, None]
+    turns = geometry.yaw(torch.linspace(0.0, 1.0, 60 * n)).unflatten(0, (60, n))
+    view = Views(view.images, bodies, positions, turns, view.held_out)
+    drawn = torch.Generator().manual_seed(0)
+    rows = torch.arange(60)
+    model = PoseModel(Backbone(BackboneSpec("keypoints", (SIZE, SIZE)), drawn), view, rows, drawn)
+    backbone = with_code(model, view.images)
+    assert backbone.map_shape == (9 + 6 * len(WAVELENGTHS), 1, 1)
+    with torch.no_grad():
+        code = backbone(view.images).flatten(1)
+        found = model(view.images)[0] * model.spread + model.middle
+    where = found[:, bodies.index(bodies[-1])]
+    if bodies == (TOOL, "square"):
+        where = where - found[:, 0]
+    scaled = (where - where.mean(0)) / where.std(0)
+    torch.testing.assert_close(code[:, :3], scaled, rtol=1e-2, atol=1e-2)
+    for i, length in enumerate(WAVELENGTHS):
+        phase = 2 * pi * where / length
+        expected = torch.cat([phase.sin(), phase.cos()], dim=1)
+        torch.testing.assert_close(code[:, 9 + 6 * i : 15 + 6 * i], expected, rtol=1e-2, atol=1e-2)
+    assert (code[:, 3:9].std(0) - 1.0).abs().max() < 1e-2
+
+
+def test_maps_are_not_made_a_code_of():
+    view, drawn = dots(20), torch.Generator().manual_seed(0)
+    model = PoseModel(Backbone(BackboneSpec("conv", (SIZE, SIZE)), drawn), view, torch.arange(20), drawn)
+    assert with_code(model, view.images) is model.backbone

@@ -12,7 +12,8 @@ import torch
 
 from robo_rl.agents.sac import SACConfig
 from robo_rl.contracts.learning import Step
-from robo_rl.training.config import TrainConfig, to_json
+from robo_rl.settings import to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.reset_free import SharedWorld, Turn, train_both
 from robo_rl.training.run_folder import RunFolder
 
