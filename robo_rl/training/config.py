@@ -267,6 +267,11 @@ class TrainConfig:
             raise UserError(f"backward: {self.task} and {self.backward} share no world; use tasks of `robo-rl tasks`")
         if self.num_envs != 1:
             raise UserError("num_envs: two tasks take turns in one environment; leave it out with --backward")
+        if self.cell is not None and self.demos and self.backward_demo_path is None:
+            raise UserError(
+                "backward_demo_path: a cell cannot be set to where the backward task begins, so no expert shows it; "
+                "give recorded demonstrations, or --demos 0"
+            )
         if self.classifier is not None:
             raise UserError("classifier: it knows one of the two tasks only; leave it out with --backward")
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 FOLDER = "backward"
 """Folder of the backward agent's run in that of the forward one."""
 
-Reason = Literal["start", "every", "fault", "failure", "person", "evaluation"]
+Reason = Literal["start", "every", "fault", "failure", "person"]
 """Why the world is reset: nothing was done yet; enough episodes; the episode was cut by a fault; it can no longer
-succeed; a person ended it otherwise than by success; an evaluation was made in it."""
+succeed; a person ended it otherwise than by success."""
 
 
 class SharedWorld:
@@ -66,25 +66,17 @@ class SharedWorld:
             raise AttributeError(name)
         return getattr(self.acting, name)
 
-    def reset(self, mask: torch.Tensor | None = None, *, start: Any = None) -> Obs:
-        """Begin an episode of whoever acts: where everything is, or after a reset if one is due.
-
-        Args:
-            mask: of the one environment.
-            start: a start to reset to, as evaluations want; a reset to one of the forward task's is due after it.
-        """
-        if start is not None:
-            obs = self.acting.reset(mask, start=start)
-            self._count("evaluation")
-            self.due = "evaluation"
-            return obs
+    def reset(self, mask: torch.Tensor | None = None) -> Obs:
+        """Begin an episode of whoever acts: where everything is, or after a reset if one is due."""
         if self.due is None:
             obs = self.acting.carry_on(mask)
             if not self._interrupted():
                 return obs
             self.due = "fault"
         obs = self.forward.reset(mask)
-        self._count(self.due)
+        self.resets += 1
+        self._episodes = 0
+        self.on_reset(self.due)
         self.due = None
         return obs if self.acting is self.forward else self.acting.carry_on(mask)
 
@@ -111,11 +103,6 @@ class SharedWorld:
         """Free what the world holds."""
         self.backward.close()
         self.forward.close()
-
-    def _count(self, reason: Reason) -> None:
-        self.resets += 1
-        self._episodes = 0
-        self.on_reset(reason)
 
     def _interrupted(self) -> bool:
         reading = self.acting.reading
@@ -145,10 +132,10 @@ class Turn:
         """Make the starts to come a function of ``seed``."""
         self.env.seed(seed)
 
-    def reset(self, mask: torch.Tensor | None = None, *, start: Any = None) -> Obs:
+    def reset(self, mask: torch.Tensor | None = None) -> Obs:
         """Act from here on; see :meth:`SharedWorld.reset`."""
         self._world.acting = self.env
-        return self._shared.reset(mask) if start is None else self._shared.reset(mask, start=start)
+        return self._shared.reset(mask)
 
     def step(self, action: torch.Tensor) -> Step:
         """Take one action (1, A)."""
@@ -204,7 +191,16 @@ def train_both(
         counters = dict.fromkeys(names, (0, 0))
         runs = run, backward_run(run, configs[1])
         both = [
-            prepare(opened, config, folder, Turn(env, shared, world), make, Voice(bar, name, counters), should_stop)
+            prepare(
+                opened,
+                config,
+                folder,
+                Turn(env, shared, world),
+                make,
+                Voice(bar, name, counters),
+                should_stop,
+                evaluates=False,  # in the one world that there is, where it is a cell: that would reset it
+            )
             for config, folder, env, make, name in zip(
                 configs, runs, (world.forward, world.backward), makers, names, strict=True
             )

@@ -89,6 +89,8 @@ def prepare(
     make_env: MakeEnv,
     progress: TrainingProgress | Voice,
     should_stop: Callable[[], bool],
+    *,
+    evaluates: bool = True,
 ) -> tuple[Trainer, Demonstrations]:
     """Set up a training, from the newest checkpoint in ``run`` if there is one.
 
@@ -100,13 +102,14 @@ def prepare(
         make_env: builds others of its kind.
         progress: to show it with.
         should_stop: asked at every step.
+        evaluates: whether ``env`` may be evaluated in, if there is no other of its kind.
     """
     opened.callback(run.close)
     config = settled(config, run.path)
     about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
     env = with_features(env, config.agent, **about_features)
     opened.callback(env.close)
-    evaluation_env = env
+    evaluation_env: BatchedEnv | None = env if evaluates else None
     if config.cell is None:  # which there is but one of
         bare = make_env(config.eval_envs, config.seed)
         evaluation_env = with_features(bare, config.agent, **about_features, variants=1)
@@ -146,7 +149,7 @@ def _make_trainer(
     config: TrainConfig,
     run: RunFolder,
     env: BatchedEnv,
-    evaluation_env: BatchedEnv,
+    evaluation_env: BatchedEnv | None,
     demos: Demonstrations,
     progress: TrainingProgress | Voice,
     should_stop: Callable[[], bool],
@@ -229,7 +232,8 @@ def finish(
     trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str, told: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
-    config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
+    config, run, progress = trainer.config, trainer.run, trainer.progress
+    env = trainer.evaluation_env
     train_seconds = trainer.seconds
     ended = time.monotonic()
     best = load_checkpoint(run.checkpoints, "best")
@@ -238,9 +242,9 @@ def finish(
         trainer.agent.load_policy_state(best.tensors("policy"))
 
     def act(obs: Any, *, explore: bool) -> Any:
-        return act_on(trainer.agent, obs, explore=explore, device=env.device)
+        return act_on(trainer.agent, obs, explore=explore, device=trainer.env.device if env is None else env.device)
 
-    if reason != "interrupted":
+    if reason != "interrupted" and env is not None:
         progress.say(f"final evaluation: {config.final_episodes} episodes")
         result = evaluate(env, act, config.final_episodes, seed=FINAL_SEED, should_stop=trainer.should_stop)
         evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
@@ -267,7 +271,7 @@ def finish(
         video=None,
     )
     run.write_summary(summary)  # Before the film: a graphics driver may take the process with it.
-    if reason != "interrupted":
+    if reason != "interrupted" and env is not None:
         summary["video"] = make_film(config, run, env, act, progress)
         run.write_summary(summary)
     return summary

@@ -43,7 +43,7 @@ class Trainer:
         config: how to train.
         run: where to.
         env: to learn in.
-        evaluation_env: to evaluate in.
+        evaluation_env: to evaluate in; None where nothing can be, and what training episodes came to has to do.
         learner: that experience goes to, with its agent and memory.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
@@ -63,7 +63,7 @@ class Trainer:
         config: TrainConfig,
         run: RunFolder,
         env: BatchedEnv,
-        evaluation_env: BatchedEnv,
+        evaluation_env: BatchedEnv | None,
         learner: Learner,
         progress: TrainingProgress | Voice,
         should_stop: Callable[[], bool] = lambda: False,
@@ -152,8 +152,8 @@ class Trainer:
         obs, action = self._obs, self._action(self._obs)
         step = self.env.step(action)
         self._store(obs, action, step)
-        # Where both are one environment it is a robot: whatever takes long waits for the end of the episode.
-        if self.evaluation_env is not self.env or bool(step.done.all()):
+        # Where there is but one environment it is a robot: whatever takes long waits for the end of the episode.
+        if self.evaluation_env not in (None, self.env) or bool(step.done.all()):
             self._do_what_is_due()
         self._obs, self._begins = step.obs, step.done
         if time.monotonic() - self._refreshed > _REFRESH:
@@ -233,7 +233,8 @@ class Trainer:
                 self.learner.remember_episode(ended_with)
             if self.supervision is None or self.supervision.ready:
                 self.learner.allow(self.env.num_envs)
-        self._evaluation_due |= self._crossed(self.config.eval_every, before) and not self.target_reached
+        evaluates = self.evaluation_env is not None and not self.target_reached
+        self._evaluation_due |= evaluates and self._crossed(self.config.eval_every, before)
         self._log_due |= self._crossed(self.config.log_every, before)
         self._checkpoint_due |= self._crossed(self.config.checkpoint_every, before)
 
@@ -279,13 +280,15 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Evaluate, keep the policy if none was better, and see whether the target is reached."""
+        if self.evaluation_env is None:
+            return
         self._evaluation_due = True
         self.learner.catch_up()
         with self.learner.quiet():
-            self._evaluate_now()
+            self._evaluate_in(self.evaluation_env)
 
-    def _evaluate_now(self) -> None:
-        result = self._measure("evaluation", self.config.eval_episodes, PERIODIC_SEED)
+    def _evaluate_in(self, env: BatchedEnv) -> None:
+        result = self._measure(env, "evaluation", self.config.eval_episodes, PERIODIC_SEED)
         if result is None:
             return
         self._evaluation_due = False
@@ -293,7 +296,7 @@ class Trainer:
         self.last_evaluation = result.to_json()
         target = self.config.target_success
         if target is not None and result.success_rate >= target:
-            confirmation = self._measure("confirmation", self.config.final_episodes, CONFIRMATION_SEED)
+            confirmation = self._measure(env, "confirmation", self.config.final_episodes, CONFIRMATION_SEED)
             self.target_reached = confirmation is not None and confirmation.success_rate >= target
         score = [float(self.target_reached), result.success_rate, result.mean_return]
         if score >= self._best:  # Of equals the newest: it has learned for longer.
@@ -301,12 +304,12 @@ class Trainer:
             state = self._state() | {"score": score, "evaluation": self.last_evaluation}
             save_checkpoint(self.run.checkpoints, "best", {"policy": self.agent.policy_state()}, state)
 
-    def _measure(self, kind: str, episodes: int, seed: int) -> EvaluationResult | None:
+    def _measure(self, env: BatchedEnv, kind: str, episodes: int, seed: int) -> EvaluationResult | None:
         self._show(doing=kind)
         began = time.monotonic()
         result = evaluate(
-            self.evaluation_env,
-            lambda obs, explore: act_on(self.agent, obs, explore=explore, device=self.evaluation_env.device),
+            env,
+            lambda obs, explore: act_on(self.agent, obs, explore=explore, device=env.device),
             episodes,
             seed=seed,
             should_stop=self.should_stop,

@@ -83,6 +83,7 @@ def test_the_backward_agent_learns_by_the_settings_of_the_run():
         (["pick_cube", "--backward", "place_cube", "--num-envs", "2"], "num_envs"),
         (["pick_cube", "--backward", "place_cube", "--classifier", "x"], "classifier"),
         (["pick_cube", "--backward", "place_cube", "--reset-every", "0"], "reset_every"),
+        ([*PAIR, "--cell", "sim"], "backward_demo_path"),
         (["pick_cube", "--reset-every", "5"], "reset_every: there is no backward task"),
         (["pick_cube", "--backward-demo-path", "x"], "backward_demo_path: there is no backward task"),
     ],

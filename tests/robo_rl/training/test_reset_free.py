@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import gymnasium
@@ -209,17 +210,6 @@ def test_a_reset_is_due_where_a_person_ends_an_episode_but_not_where_they_see_a_
         assert shared.due == "person"
 
 
-def test_an_evaluation_in_the_same_world_is_followed_by_a_reset():
-    shared, forward, backward, log = pair()
-    play(forward)
-    backward.reset(torch.tensor([True]), start=backward.task.start(torch.Generator(), 1))
-    assert log[-1][:2] == (-1.0, "reset")
-    assert shared.due == "evaluation"
-    forward.reset()
-    assert log[-1][:2] == (1.0, "reset")
-    assert shared.resets == 3
-
-
 def settings(task, **changes):
     values = {
         "task": task, "steps": 300, "demos": 2, "agent": SACConfig(critics=2, hidden=(16, 16)), "batch_size": 32,
@@ -308,3 +298,20 @@ def test_both_go_on_until_both_are_at_their_target(tmp_path):
     assert summary["stopped_by"] == summary["backward"]["stopped_by"] == "target"
     assert summary["success_rate"] > 0.7
     assert summary["backward"]["success_rate"] > 0.7
+
+
+def test_on_a_cell_nothing_is_evaluated_since_that_would_reset_it(tmp_path):
+    """Of which there is but one: the makers give what is in that world."""
+    world = LineEnv(FORWARD)
+    back = LineEnv(BACKWARD, world.world)
+    first = settings("right", backward="left", cell="sim", demos=0, steps=150, keep_episodes=False)
+    second = dataclasses.replace(first, task="left", backward=None, reset_every=20)
+    run = RunFolder.create(tmp_path, "right", to_json(first), seed=0)
+    before = world.world.resets
+    summary = train_both((first, second), run, (lambda n, s: world, lambda n, s: back), lambda env: back)
+    assert world.world.resets - before == summary["real_resets"]
+    for found in (summary, summary["backward"]):
+        assert found["success_rate"] is None
+        assert found["training_success"] >= 0.0
+        assert found["stopped_by"] == "steps"
+        assert found["video"] is None
