@@ -248,10 +248,10 @@ class WidowXAI:
             return "numbers that are not finite"
         beyond = np.maximum(self._low - q, q - self._high)
         if beyond.max() > _BEYOND:
-            return f"joint {beyond.argmax()} at {q[beyond.argmax()]:.3g} rad"
+            return f"joint {beyond.argmax() + 1} at {q[beyond.argmax()]:.3g} rad"
         if (np.abs(speed) > 2.0 * self._fastest).any():
             worst = int((np.abs(speed) / self._fastest).argmax())
-            return f"joint {worst} at {speed[worst]:.3g} rad/s"
+            return f"joint {worst + 1} at {speed[worst]:.3g} rad/s"
         if before is None or not np.isfinite(before.joint_pos).all():
             return ""
         jump = np.abs(q - before.joint_pos)

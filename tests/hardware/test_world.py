@@ -296,7 +296,7 @@ class Pusher:
 def small_disk(tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a small file system")
     yield folder

@@ -283,7 +283,7 @@ def fresh(arm: Arm) -> bool:
     [
         ("nan", "not finite"),
         ("noise", "what cannot be"),
-        ("far", "joint 0 at 1e+06 rad"),
+        ("far", "at 1e+06 rad"),
         ("stuck", "silent"),
     ],
 )
