@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from hardware.inputs.stop_inputs import StopInput
     from robo_rl.contracts import Camera
 
-_SIMULATION_START = 30.0  # s that a device waits for its simulation, which is started at the same time
-
 
 def check_settings(cell: Cell) -> None:
     """Check the settings of every device, and that its driver fits it. Nothing is opened, and no SDK is needed.
@@ -87,7 +85,7 @@ def open_camera(cell: Cell, name: str) -> Camera:
         if entry.driver == "simulated":
             from hardware.cameras.emulated import EmulatedCamera
 
-            return EmulatedCamera(name, settings.require(cell, name), timeout=_SIMULATION_START)
+            return EmulatedCamera(name, settings.require(cell, name))
         if entry.driver == "realsense":
             from hardware.cameras.realsense import realsense_camera
 
@@ -159,7 +157,7 @@ def _drive(cell: Cell, name: str, settings: Any) -> Drive:
     if entry.driver == "simulated":
         from hardware.arms.emulated import EmulatedDrive
 
-        return EmulatedDrive(spec, settings.folder, start=_SIMULATION_START)
+        return EmulatedDrive(spec, settings.folder)
     if entry.driver in ("pylibfranka", "franky"):
         from hardware.arms.franka_franky import FrankyDrive
         from hardware.arms.franka_pylibfranka import PylibfrankaDrive

@@ -41,8 +41,7 @@ class EmulatedDrive:
         spec: the arm that has to be there.
         folder: of the simulated cell.
         silence: time without a state after which :meth:`read` raises, s.
-        timeout: time that :meth:`recover` waits for an answer, s.
-        start: time that :meth:`open` waits for the physics process to come up, s.
+        timeout: time that :meth:`open` and :meth:`recover` wait for an answer, s.
 
     Attributes:
         garbled: datagrams that made no sense so far, and were ignored.
@@ -51,12 +50,10 @@ class EmulatedDrive:
     rate = 1000.0
     delegated = Delegated()
 
-    def __init__(
-        self, spec: RobotSpec, folder: Path | str, *, silence: float = 0.03, timeout: float = 2.0, start: float = 2.0
-    ) -> None:
+    def __init__(self, spec: RobotSpec, folder: Path | str, *, silence: float = 0.03, timeout: float = 2.0) -> None:
         self.spec = spec
         self._folder = Path(folder)
-        self._silence, self._timeout, self._start = silence, timeout, start
+        self._silence, self._timeout = silence, timeout
         self._load = pack_floats(Kind.LOAD, np.zeros(4))
         self._socket: socket.socket | None = None
         ranges = np.array([link.joint_range for link in spec.links])
@@ -75,7 +72,7 @@ class EmulatedDrive:
         Raises:
             UserError: if no physics process answers, it is another arm, or another drive is connected.
         """
-        deadline = time.monotonic() + self._start
+        deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             if not self._connect():
                 time.sleep(0.02)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from hardware.world import CellWorld
-    from robo_rl.commands.physics import SimulatedCell
     from robo_rl.contracts import Operator, Robot, Task
     from robo_rl.contracts.plant import PlantSettings
 
@@ -190,24 +189,22 @@ def running(
     with contextlib.ExitStack() as stack:
         folder = runtime_folder(cell)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        simulated: SimulatedCell | None = None
+        simulation = None
         if not cameras:
             cell = dataclasses.replace(cell, cameras={})
         if cell.simulation is not None:
-            cell, simulated = _simulate(cell, task, overrides)
-            stack.callback(simulated.close)
+            cell, simulation = _simulate(cell, task, overrides, stack)
         processes = stack.enter_context(CellProcesses(cell, folder))
-        if simulated is not None:
-            simulated.watch()  # while the nodes come up, which wait for it too
-        simulation = simulated.folder if simulated is not None else None
         record = folder / _RECORD
         stack.callback(record.unlink, missing_ok=True)
         write_json(record, {"pid": os.getpid(), "simulation": simulation and str(simulation)})
         yield RunningCell(cell, folder, processes, simulation)
 
 
-def _simulate(cell: Cell, task: str | None, overrides: Mapping[str, Any] | None) -> tuple[Cell, SimulatedCell]:
-    """Start the processes of a simulation; return the cell with their folder filled in, and them, not yet up."""
+def _simulate(
+    cell: Cell, task: str | None, overrides: Mapping[str, Any] | None, stack: contextlib.ExitStack
+) -> tuple[Cell, Path]:
+    """Start the processes of a simulation and return the cell with the folder of theirs filled in."""
     from robo_rl.commands.physics import SimulatedCell
 
     entry = cell.simulation
@@ -218,16 +215,18 @@ def _simulate(cell: Cell, task: str | None, overrides: Mapping[str, Any] | None)
     arm = next(arm for arm in cell.arms.values() if arm.driver == "simulated")
     drawn = any(camera.driver == "simulated" for camera in cell.cameras.values())
     drawn = drawn and bool(_scene_cameras(name, arm.robot))
-    simulated = SimulatedCell(
-        name,
-        arm.robot,
-        settings=plant_of(entry),
-        overrides=overrides,
-        cameras=drawn,
-        fps=entry.fps,
-        sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
-        board=entry.board,
-        restart=True,
+    simulated = stack.enter_context(
+        SimulatedCell(
+            name,
+            arm.robot,
+            settings=plant_of(entry),
+            overrides=overrides,
+            cameras=drawn,
+            fps=entry.fps,
+            sizes={each: (camera.width, camera.height) for each, camera in cell.cameras.items()},
+            board=entry.board,
+            restart=True,
+        )
     )
     cameras = {each: camera for each, camera in cell.cameras.items() if drawn or camera.driver != "simulated"}
     where = {"folder": str(simulated.folder)}
@@ -245,7 +244,7 @@ def _simulate(cell: Cell, task: str | None, overrides: Mapping[str, Any] | None)
         },
         simulation=dataclasses.replace(entry, task=name),
     )
-    return resolved, simulated
+    return resolved, simulated.folder
 
 
 def plant_of(simulation: SimulationEntry) -> PlantSettings:

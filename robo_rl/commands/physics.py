@@ -201,18 +201,14 @@ class SimulatedCell:
             with contextlib.suppress(FileNotFoundError):
                 self._temporary.cleanup()
 
-    def watch(self) -> None:
-        """Wait as :meth:`wait` does, and from then on start anew what dies, if that is wanted."""
-        self.wait()
-        if self._watcher is not None:
-            self._watcher.start()
-
     def __enter__(self) -> SimulatedCell:
         try:
-            self.watch()
+            self.wait()
         except BaseException:
             self.close()
             raise
+        if self._watcher is not None:
+            self._watcher.start()
         return self
 
     def __exit__(

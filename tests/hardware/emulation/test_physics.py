@@ -165,7 +165,7 @@ def test_another_drive_another_arm_and_no_cell_are_refused(bench, folder):
     with pytest.raises(UserError, match="fr3, not a panda"):
         bench.serving(EmulatedDrive(robot("panda"), bench.folder).open)
     with pytest.raises(UserError, match=r"no physics process answers at .*nowhere"):
-        EmulatedDrive(SPEC, folder / "nowhere", start=0.1).open()
+        EmulatedDrive(SPEC, folder / "nowhere", timeout=0.1).open()
     with pytest.raises(UserError, match="in use"):
         PhysicsServer(bench.plant, bench.folder, PlantSettings())
 
