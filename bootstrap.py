@@ -134,13 +134,15 @@ def test(python: Path, arguments: list[str]) -> int:
             say(" ".join(check))
             if wait([str(python), "-m", *check], environment):
                 failed.append(" ".join(check))
-        # Control loops keep time on the wall clock: their tests run one by one, when nothing else does. In a process of
-        # their own, because a native library that crashes there is one test's failure and not the end of all.
+        # Control loops keep time on the wall clock: their tests run when no others do. They wait most of the time, so
+        # two go side by side, those of one cell or arm in turn; the longest come first. In processes of their own,
+        # because a native library that crashes there is one test's failure and not the end of all.
+        workers = str(min(2, os.cpu_count() or 1))
         runs = {
-            "tests": ["-m", "not slow and not gpu and not realtime", "-n", str(min(2, os.cpu_count() or 1)), "--cov"],
+            "tests": ["-m", "not slow and not gpu and not realtime", "-n", workers, "--cov"],
             "tests in real time": [
-                "-m", "realtime and not slow and not gpu", "-n", "1", "--reruns", "3", "--cov", "--cov-append",
-                "--cov-report", "term:skip-covered",
+                "-m", "realtime and not slow and not gpu", "-n", workers, "--dist", "loadgroup",
+                "--no-loadscope-reorder", "--reruns", "3", "--cov", "--cov-append", "--cov-report", "term:skip-covered",
             ],
         }  # fmt: skip
         runs["tests"] += ["--cov-report", ""]

@@ -44,7 +44,7 @@ def main() -> int:
     options = tyro.cli(Options, description=__doc__.partition("\n")[0])
     import torch
 
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
     from robo_rl.commands.deploy import PRIORITY

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def resolved_config(task: str, **settings: Any) -> TrainConfig:
     """Return the configuration of ``robo-rl train TASK`` with what the task recommends and ``settings`` on top."""
     from robo_rl.commands.environments import training_defaults
-    from robo_rl.training.config import with_settings
+    from robo_rl.settings import with_settings
 
     recommended = training_defaults(task, settings.get("obs", "state"))
     return replace(with_settings(TrainConfig(task), recommended, where=f"training_defaults of {task}"), **settings)
@@ -28,7 +28,7 @@ def resolved_config(task: str, **settings: Any) -> TrainConfig:
 def demonstrations(config: TrainConfig) -> Demonstrations:
     """Return the demonstrations that ``robo-rl train`` starts from with this configuration, the very same ones."""
     from robo_rl.commands.environments import make_environment
-    from robo_rl.training.config import to_json
+    from robo_rl.settings import to_json
     from robo_rl.training.demonstrations import provide_demonstrations
     from robo_rl.training.progress import TrainingProgress
     from robo_rl.training.run_folder import RunFolder

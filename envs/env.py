@@ -105,6 +105,18 @@ class Env:
         self._steps = torch.where(mask, 0, self._steps)
         return self._observe(self._reading)
 
+    def carry_on(self, mask: torch.Tensor | None = None) -> Obs:
+        """Begin new episodes where ``mask`` (B,) is true, everywhere if None, with everything where it was left.
+
+        Returns:
+            The observations of all B environments.
+        """
+        if mask is None:
+            mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self._reading = self.world.carry_on(mask)
+        self._steps = torch.where(mask, 0, self._steps)
+        return self._observe(self._reading)
+
     def step(self, action: torch.Tensor) -> Step:
         """Take one action (B, A), each clipped to [-1, 1], in each environment.
 
@@ -208,3 +220,10 @@ class Env:
             | (applied.gripper != gripper).any(-1)
         )
         return torch.where(changed[:, None], self.task.action_of(applied, before).clamp(-1.0, 1.0), action)
+
+
+class GuestEnv(Env):
+    """An :class:`Env` in a world that belongs to somebody else, who closes it."""
+
+    def close(self) -> None:
+        """Leave the world as it is."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TASKS = {
     "Reach": "reach",
     "PickCube": "pick_cube",
+    "PlaceCube": "place_cube",
     "PegInsertion": "peg_insertion",
     "PegInsertionHard": "peg_insertion_hard",
 }

@@ -1,4 +1,4 @@
-"""The cell file: devices, addresses, limits and calibration of a robot cell. Data, not code."""
+"""A robot cell: devices, addresses, limits and calibration, as its file has them. Data, not code."""
 
 from __future__ import annotations
 
@@ -6,31 +6,26 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from hardware.calibration import written
 from hardware.calibration.written import CameraPose, Payload
 from hardware.cameras.view import Intrinsics
-from hardware.fields import parse
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec
 from robo_rl.contracts.robot import Vec3
 from robo_rl.errors import UserError, unknown_name
 from robo_rl.robots import robot as find_robot
+from robo_rl.settings import from_json
 
 ArmDriver = Literal[
     "pylibfranka", "franky", "widowx250s", "trossen", "franka_ros2", "interbotix", "trajectory", "simulated"
 ]
 CameraDriver = Literal["realsense", "webcam", "video_file", "simulated", "emulated_realsense"]
 StopDriver = Literal["evdev", "gpio"]
-
-SHIPPED = Path(__file__).with_name("cells")
-"""Folder of the cell files that go by their name."""
 
 
 @dataclass(frozen=True)
@@ -294,49 +289,4 @@ class Cell:
         """The limits of an arm: those of the file, the others as :class:`SafetyLimits` says."""
         base = SafetyLimits.of(self.spec_of(name))
         values = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
-        return parse(SafetyLimits, {**values, **self.arms[name].limits}, f"arms.{name}.limits")
-
-
-def load_cell(name: str | Path) -> Cell:
-    """Read a cell file, or one that is shipped, by its name.
-
-    Raises:
-        UserError: in one line: the file, the field, its value, what is expected.
-    """
-    from hardware.devices import check_settings  # which drivers there are; they all know what a cell is
-
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        path = SHIPPED / f"{name}.yaml"
-        if not path.exists():
-            raise unknown_name("cell (nor is there such a file)", str(name), [each.stem for each in shipped()])
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"cell file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"cell file {path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"cell file {path}: expected fields such as name, arms and cameras, got {values!r}")
-    cell = parse(Cell, values, str(path))
-    try:
-        check_settings(cell)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return cell
-
-
-def save_cell(cell: Cell, path: Path) -> None:
-    """Write a cell to a file that :func:`load_cell` reads."""
-    path.write_text(yaml.safe_dump(_plain(dataclasses.asdict(cell)), sort_keys=False))
-
-
-def shipped() -> list[Path]:
-    """The cell files that go by their name."""
-    return sorted(SHIPPED.glob("*.yaml"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items() if each is not None}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return from_json(SafetyLimits, {**values, **self.arms[name].limits}, where=f"arms.{name}.limits")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hardware.check_limits import check_limits
+from hardware.findings import CommandIds, Finding, rounded, wait
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Camera, Robot, RobotStatus, ToolCommand
 from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
@@ -21,25 +23,6 @@ if TYPE_CHECKING:
     from hardware.ros.robot_client import RosRobot
 
 HOLD_WITHIN = 0.05  # s after the expiry of a command by which the arm has to hold
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table.
-
-    Attributes:
-        device: arm or camera.
-        what: was looked at.
-        found: for people.
-        ok: whether it is as it has to be; None if it is only told.
-        figures: for programs.
-    """
-
-    device: str
-    what: str
-    found: str
-    ok: bool | None
-    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -59,18 +42,6 @@ class Expected:
     max_age: float = 0.1
 
 
-class CommandIds:
-    """Command ids, ascending across the checks of an arm."""
-
-    def __init__(self) -> None:
-        self._last = 0
-
-    def next(self) -> int:
-        """The next one."""
-        self._last += 1
-        return self._last
-
-
 def check_arm(name: str, robot: RosRobot, expected: Expected, seconds: float = 3.0) -> Iterator[Finding]:
     """Check an arm that holds and is in no fault; it holds afterwards, where it was.
 
@@ -80,8 +51,6 @@ def check_arm(name: str, robot: RosRobot, expected: Expected, seconds: float = 3
         expected: what it has to keep to.
         seconds: for which rates are measured.
     """
-    from hardware.check_limits import check_limits
-
     ids = CommandIds()
     status = robot.status()
     if status.fault:
@@ -305,18 +274,3 @@ def here(robot: Robot, ids: CommandIds, valid_for: float) -> ToolCommand:
     """A command to stay."""
     state, applied = robot.state(1.0), robot.applied()
     return ToolCommand(ids.next(), applied.pos, applied.rot, state.gripper_width, valid_for)
-
-
-def wait(condition: Callable[[], bool], timeout: float) -> bool:
-    """Whether ``condition`` comes true within ``timeout`` s."""
-    until = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.0005)
-    return True
-
-
-def rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    """Figures as they are printed."""
-    return {key: round(float(value), 4) for key, value in figures.items()}

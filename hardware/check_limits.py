@@ -10,7 +10,7 @@ import numpy as np
 
 from controllers.kinematics import Chain
 from controllers.single import rotation
-from hardware.check import CommandIds, Finding, rounded, wait
+from hardware.findings import CommandIds, Finding, rounded, wait
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.contracts import Robot, RobotState, ToolCommand

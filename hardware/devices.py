@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hardware.fields import parse
 from robo_rl.errors import UserError
 from robo_rl.robots import robot as find_robot
+from robo_rl.settings import from_json
 
 if TYPE_CHECKING:
     from hardware.arm import Arm
@@ -125,7 +125,7 @@ def settings_of(cell: Cell, name: str) -> Any:
         if name in getattr(cell, group)
     )
     where = f"{group}.{name}.settings"
-    return parse(_KINDS[entry.driver](), entry.settings, where)
+    return from_json(_KINDS[entry.driver](), entry.settings, where=where)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -12,9 +13,11 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from hardware.cell import Cell, save_cell
-from robo_rl.training.durable import write_json
+from hardware.cell import Cell
+from hardware.cell_file import save_cell
+from robo_rl.training.durable import StorageError, write_json
 
 _RESTART_AFTER = 1.0  # s between the death of a node and its successor
 _PATIENCE = 5.0  # s that a node may take to end
@@ -53,24 +56,39 @@ def end_with(parent: int) -> None:
 
 
 class Deaths:
-    """Counts how often processes have died, and knows which may be started again."""
+    """Counts how often processes have died, and knows which may be started again.
+
+    A second after its death; after five within a minute, no more.
+    """
 
     def __init__(self) -> None:
         self._at: dict[str, list[float]] = {}
-        self._told: set[str] = set()
+        self._counted: dict[str, subprocess.Popen[Any]] = {}
+
+    def count(self, name: str, process: subprocess.Popen[Any]) -> int:
+        """Count the death of ``process``, which goes by ``name``, once.
+
+        Returns:
+            The deaths of that name within the last minute; 0 if this one was counted before.
+        """
+        if self._counted.get(name) is process:
+            return 0
+        self._counted[name] = process
+        now = time.monotonic()
+        self._at[name] = [at for at in self._at.get(name, []) if now - at < 60.0] + [now]
+        return len(self._at[name])
+
+    def ago(self, name: str) -> float:
+        """Seconds since the last death of that name; infinite if there was none."""
+        return time.monotonic() - self._at[name][-1] if name in self._at else math.inf
+
+    def left_alone(self, name: str) -> bool:
+        """Whether it has died so often that it is not started again."""
+        return len(self._at.get(name, [])) >= _GIVE_UP
 
     def start_again(self, name: str) -> bool:
-        """Count a death; False if there were too many within a minute, which a warning tells once."""
-        now = time.monotonic()
-        recent = [at for at in self._at.get(name, []) if now - at < 60.0]
-        if len(recent) < _GIVE_UP:
-            self._at[name] = [*recent, now]
-            self._told.discard(name)
-            return True
-        if name not in self._told:
-            self._told.add(name)
-            _log.warning("%s: ended %d times within a minute; it is left alone for the rest of it", name, len(recent))
-        return False
+        """Whether it is to be started again now."""
+        return not self.left_alone(name) and self.ago(name) > _RESTART_AFTER
 
 
 class CellProcesses:
@@ -95,10 +113,11 @@ class CellProcesses:
         save_cell(cell, self.cell_file)
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._deaths: dict[str, list[float]] = {}
+        self._deaths = Deaths()
         self._troubles: dict[str, str] = {}
+        self._recorded: dict[str, str] = {}  # of them, in the file
+        self._full = False
         self._logged: dict[str, int] = {}  # bytes in the log of each node before its process
-        self._ended: dict[str, subprocess.Popen[bytes]] = {}
         write_json(folder / _RECORD, self._troubles)
         self._running = {name: self._start(name) for name in (*cell.arms, *cell.cameras, *cell.emergency_stops)}
         self._arms = set(cell.arms)
@@ -149,40 +168,55 @@ class CellProcesses:
     def _start(self, name: str, latched: str = "") -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "hardware.serve", str(self.cell_file), name, "--parent", str(os.getpid())]
         command += ["--fault-folder", str(self._folder / "faults")] + (["--latched", latched] if latched else [])
-        with (self._folder / f"{name}.log").open("ab") as log:
+        with self._log_of(name) as log:
             self._logged[name] = log.tell()
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+    def _log_of(self, name: str) -> BinaryIO:
+        try:
+            return (self._folder / f"{name}.log").open("ab")
+        except OSError:  # a full disk: a node that says nothing is better than none
+            return open(os.devnull, "ab")
+
     def _watch(self) -> None:
         while not self._closing.wait(0.1):
-            now = time.monotonic()
             for name, process in list(self._running.items()):
                 code = process.poll()
-                deaths = self._deaths.setdefault(name, [])
                 if code is None:
-                    if name in self._troubles and now - deaths[-1] > _RESTART_AFTER + _SETTLED:
+                    if name in self._troubles and self._deaths.ago(name) > _RESTART_AFTER + _SETTLED:
                         self._tell(name, "")
-                elif self._ended.get(name) is not process:
-                    self._ended[name] = process
-                    deaths[:] = [at for at in deaths if now - at < 60.0] + [now]
-                    self._tell(name, self._why(name, code, len(deaths)))
-                elif len(deaths) < _GIVE_UP and now - deaths[-1] > _RESTART_AFTER:
+                elif deaths := self._deaths.count(name, process):
+                    self._tell(name, self._why(name, code, deaths))
+                elif self._deaths.start_again(name):
                     why = f"its node had ended with code {code} and was started anew" if name in self._arms else ""
                     with self._lock:
                         self._running[name] = self._start(name, why)
+            self._record()
 
     def _why(self, name: str, code: int, deaths: int) -> str:
         """What to tell of a node that has ended; nothing of one that is started anew and may well come up."""
         said = self.said(name) or "it logged nothing"
         if code != _REFUSED:
             _log.warning("%s: its node has ended with code %d (%s)", name, code, said)
-        if deaths >= _GIVE_UP:
+        if self._deaths.left_alone(name):
             return f"its node has ended {deaths} times within a minute and is left alone, the last time saying: {said}"
         return said if code == _REFUSED else ""
 
     def _tell(self, name: str, said: str) -> None:
         if said:
             self._troubles[name] = said
-        elif self._troubles.pop(name, None) is None:
+        else:
+            self._troubles.pop(name, None)
+
+    def _record(self) -> None:
+        """Write down what is new; a disk that takes nothing is told once, and nodes are looked after all the same."""
+        if self._troubles == self._recorded:
             return
-        write_json(self._folder / _RECORD, self._troubles)
+        try:
+            write_json(self._folder / _RECORD, self._troubles)
+        except StorageError as error:
+            if not self._full:
+                _log.warning("%s", error)
+            self._full = True
+        else:
+            self._recorded, self._full = dict(self._troubles), False

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardware.arm import Arm
-from hardware.cell import Cell, load_cell
+from hardware.cell import Cell
+from hardware.cell_file import load_cell
 from hardware.devices import make_arm, make_stop_input, open_camera
 from hardware.processes import end_with
 from hardware.realtime import prioritise, undisturbed

@@ -158,6 +158,27 @@ class CellWorld:
             else:
                 return self._last
 
+    def carry_on(self, mask: torch.Tensor) -> Reading:
+        """Begin a new episode with everything where it is; see :class:`robo_rl.contracts.World`.
+
+        A fault that has come meanwhile is waited for, and the reading is ``interrupted``.
+        """
+        if self._last is None:
+            raise UserError("the cell has not been reset yet; call reset before carry_on")
+        if not bool(mask.any()):
+            return self._last
+        try:
+            state, status = self.arm.state(self._max_age), self.arm.status()
+            if status.mode == "fault":
+                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+            self._began = self.due = time.monotonic()
+            self._last = self._reading(state, interrupted=False)
+        except (Faulted, Stale) as error:
+            self._on_wait(f"no episode begins here: {error}")
+            self._wait_until_sound()
+            self._last = self._interrupted()
+        return self._last
+
     def step(self, command: Command) -> Reading:
         """Pursue ``command`` for one control period; see :class:`robo_rl.contracts.World`.
 

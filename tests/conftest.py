@@ -14,12 +14,13 @@ if os.environ.get("CI"):  # the same examples each time, so that a failure there
 
 _TESTS = Path(__file__).parent
 _HARDWARE = _TESTS / "hardware"
+_COMMANDS = _TESTS / "robo_rl" / "commands"
 _IN_REAL_TIME = (
     _TESTS / "benchmarks" / "test_franka_endurance.py",
     *(_TESTS / "contracts" / name for name in ("test_robot.py", "test_camera.py", "test_cell_world.py")),
     *(_HARDWARE / name for name in ("arms", "cameras", "emulation", "inputs", "ros", "test_arm.py", "test_world.py")),
 )
-"""Where threads and processes have to keep time; alone on the machine they do."""
+"""Where threads and processes have to keep time; most of it they wait, so that two of them run side by side."""
 _IN_NO_TIME = tuple(
     _HARDWARE / name
     for name in (
@@ -30,7 +31,17 @@ _IN_NO_TIME = tuple(
 """Files of those folders that only calculate."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path not in _IN_NO_TIME and any(item.path.is_relative_to(place) for place in _IN_REAL_TIME):
             item.add_marker("realtime")
+        if item.get_closest_marker("realtime"):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: not item.path.is_relative_to(_COMMANDS))  # the longest first
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that share what they have started: those of a file, or of one implementation under a contract."""
+    case = getattr(item, "callspec", None) and item.callspec.params.get("opened")  # type: ignore[attr-defined]
+    return str(item.path.relative_to(_TESTS)) + (f" {case.name}" if case else "")

@@ -56,6 +56,7 @@ class SimulatedWorld(ABC):
             torch.zeros(num_envs, 3, device=device), identity, torch.zeros(num_envs, 1, device=device)
         )
         self._time = torch.zeros(num_envs, 1, device=device)
+        self._begun = False
         self._fixtures = {
             item.name: Pose(torch.zeros(num_envs, 3, device=device), identity)
             for item in scene.objects
@@ -78,6 +79,18 @@ class SimulatedWorld(ABC):
             self._place(rows, joints, start)
             self._seed(rows, joints, start)
             self._settle(rows, self._target)
+            self._begun = True
+        return self._reading()
+
+    def carry_on(self, mask: torch.Tensor) -> Reading:
+        """Begin new episodes in ``mask`` with everything where it is; see :class:`robo_rl.contracts.World`.
+
+        Raises:
+            UserError: before the first reset.
+        """
+        if not self._begun:
+            raise UserError("the world has not been reset; call reset before carry_on")
+        self._time = torch.where(mask.to(self.device)[:, None], 0.0, self._time)
         return self._reading()
 
     def step(self, command: Command) -> Reading:

@@ -31,6 +31,8 @@ _SHORTEST = 0.05  # s that a move of the gripper takes at least
 _TOOL = (
     "finger_left", "finger_right", "offset_finger_left", "offset_finger_right", "pitch_circle_radius", "t_flange_tool",
 )  # fmt: skip
+_BEYOND = 0.2  # rad that no joint can be beyond its range
+_JUMP = 0.02  # rad that two measurements may differ by, besides what the joint can have moved
 _MOVED = 1e-4  # m; smaller changes of the opening are not worth a command
 
 
@@ -61,6 +63,8 @@ class WidowXAI:
         self._sdk: Any = None
         self._driver: Any = None
         self._last: DriveState | None = None
+        self._told: DriveState | None = None  # the last one, plausible or not
+        self._doubt = ""  # what is wrong with it
         self._id = -1
         self._error = ""
         self._braked = False  # by the controller, which then says nothing more than why
@@ -69,6 +73,7 @@ class WidowXAI:
         self._next = 0.0
         low, high = zip(*(link.joint_range for link in self.spec.links), strict=True)
         self._low, self._high = np.array(low), np.array(high)
+        self._fastest = np.array([link.max_velocity for link in self.spec.links])
 
     def carry(self, mass: float, com: np.ndarray) -> None:
         """As in :class:`hardware.arms.drive.LoadedDrive`; the controller is told that the palm weighs more."""
@@ -99,12 +104,17 @@ class WidowXAI:
             else:
                 if output.header.id != self._id:
                     self._id = output.header.id
-                    self._last = last = self._measured(output)
+                    measured = self._measured(output)
+                    self._doubt = self._implausible(measured)
+                    if not self._doubt:
+                        self._last = last = measured
         if self._driver is None or last is None:
             raise Stale(f"{self._address}: {self._error or 'no measurement yet'}")
         if self._braked:
             return dataclasses.replace(last, stamp=now, error=self._error)  # it stays where it was
         silent = now - last.stamp
+        if silent > _SILENCE and self._doubt:
+            raise Stale(f"{self._address}: the controller tells what cannot be, {self._doubt}; check arm and cables")
         if silent > _SILENCE:
             raise Stale(f"{self._address}: the controller has been silent for {silent * 1e3:.0f} ms; check its cable")
         return dataclasses.replace(last, error=self._error)
@@ -127,7 +137,8 @@ class WidowXAI:
         if abs(width - self._opening) < _MOVED:
             return
         here = self._last.gripper_width if self._last else width
-        self._command("set_gripper_position", width / 2, max(abs(width - here) / _GRIPPER_SPEED, _SHORTEST), False)
+        way = abs(width - here) if math.isfinite(here) else gripper.max_width
+        self._command("set_gripper_position", width / 2, max(way / _GRIPPER_SPEED, _SHORTEST), False)
         self._opening = width
 
     def recover(self) -> None:
@@ -164,7 +175,9 @@ class WidowXAI:
                     f"{limit.position_max:.3f} rad in the controller, {low:.3f} to {high:.3f} are expected; reset its "
                     "joint limits"
                 )
-        self._driver, self._braked, self._id, self._last = driver, False, output.header.id, self._measured(output)
+        self._driver, self._braked, self._id = driver, False, output.header.id
+        self._last = self._told = self._measured(output)
+        self._doubt = ""
 
     def _tool(self) -> Any:
         """What is mounted, with what it carries: one body at their common centre of mass."""
@@ -185,9 +198,12 @@ class WidowXAI:
 
     def _engage(self) -> None:
         """Hold where the arm is, brakes off."""
-        here = self._sdk.VectorDouble(list(self._driver.get_robot_output().joint.all.positions))
+        here = list(self._driver.get_robot_output().joint.all.positions)
+        if not np.isfinite(here).all():
+            self._disconnect()
+            raise UserError(f"address {self._address}: the controller tells positions that are not finite; restart it")
         self._driver.set_all_modes(self._sdk.Mode.position)
-        self._driver.set_all_positions(here, 0.0, False)
+        self._driver.set_all_positions(self._sdk.VectorDouble(here), 0.0, False)
         self._error, self._opening = "", math.nan
         self._next = time.monotonic()
 
@@ -223,6 +239,25 @@ class WidowXAI:
             np.zeros(self.spec.dof),
             2.0 * output.joint.gripper.position,
         )
+
+    def _implausible(self, measured: DriveState) -> str:
+        """What of a measurement cannot be; it is not acted on then, or the arm would follow it. Empty if it may be."""
+        before, self._told = self._told, measured
+        q, speed = measured.joint_pos, measured.joint_vel
+        if not (np.isfinite(q).all() and np.isfinite(speed).all()):
+            return "numbers that are not finite"
+        beyond = np.maximum(self._low - q, q - self._high)
+        if beyond.max() > _BEYOND:
+            return f"joint {beyond.argmax() + 1} at {q[beyond.argmax()]:.3g} rad"
+        if (np.abs(speed) > 2.0 * self._fastest).any():
+            worst = int((np.abs(speed) / self._fastest).argmax())
+            return f"joint {worst + 1} at {speed[worst]:.3g} rad/s"
+        if before is None or not np.isfinite(before.joint_pos).all():
+            return ""
+        jump = np.abs(q - before.joint_pos)
+        if (jump > 2.0 * self._fastest * (measured.stamp - before.stamp) + _JUMP).any():
+            return f"a jump by {jump.max():.3g} rad"
+        return ""
 
     def _command(self, method: str, *arguments: Any) -> None:
         if self._error or self._driver is None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hardware.cameras.capture import CaptureSettings, Ended, Format, Lost, Shot, ThreadedCamera
+from hardware.cameras.capture import CaptureSettings, ThreadedCamera
+from hardware.cameras.source import Ended, Format, Lost, Shot
 from hardware.cameras.view import Intrinsics, opencv
 from robo_rl.errors import UserError
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hardware.cameras.capture import CaptureSettings, Format, Lost, Shot, ThreadedCamera
+from hardware.cameras.capture import CaptureSettings, ThreadedCamera
+from hardware.cameras.source import Format, Lost, Shot
 from hardware.cameras.view import Intrinsics
 from robo_rl.errors import MissingExtra, UserError, unknown_name
 

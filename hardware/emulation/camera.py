@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hardware.cameras.capture import Format, Lost, Shot
+from hardware.cameras.source import Format, Lost, Shot
 from hardware.cameras.view import Intrinsics
 from robo_rl.errors import UserError
 

@@ -35,17 +35,23 @@ _SHARED_MEMORY = """
   <maxMessageSize>16777216</maxMessageSize>
 </transport_descriptor>"""
 
+# Two processes that start together can each miss the first words of the other; by default the next come 3 s later.
+_ANNOUNCED = """
+  <discovery_config>
+    <leaseAnnouncement><nanosec>500000000</nanosec></leaseAnnouncement>
+  </discovery_config>"""
+
 _UNICAST = """
-<builtin>
   <metatrafficUnicastLocatorList><locator/></metatrafficUnicastLocatorList>
-  <initialPeersList><locator><udpv4><address>127.0.0.1</address></udpv4></locator></initialPeersList>
-</builtin>"""
+  <initialPeersList><locator><udpv4><address>127.0.0.1</address></udpv4></locator></initialPeersList>"""
 
 _PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
 <dds xmlns="http://www.eprosima.com"><profiles>
 <transport_descriptors>{descriptors}
 </transport_descriptors>
-<participant profile_name="robo_rl" is_default_profile="true"><rtps>{discovery}
+<participant profile_name="robo_rl" is_default_profile="true"><rtps>
+<builtin>{discovery}
+</builtin>
 <userTransports>{transports}</userTransports>
 <useBuiltinTransports>false</useBuiltinTransports>
 </rtps></participant>
@@ -61,7 +67,7 @@ def profile(interfaces: tuple[str, ...], shared_memory: bool) -> str:
     names = ["shared_memory", "udp"] if shared_memory else ["udp"]
     return _PROFILE.format(
         descriptors=_UDP.format(addresses=addresses) + (_SHARED_MEMORY if shared_memory else ""),
-        discovery="" if interfaces else _UNICAST,
+        discovery=_ANNOUNCED + ("" if interfaces else _UNICAST),
         transports="".join(f"<transport_id>{name}</transport_id>" for name in names),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -82,3 +83,5 @@ class FaultLog:
                 partial.rename(path)
             except OSError:
                 self.errors += 1
+                with contextlib.suppress(OSError):  # it would keep a full disk full
+                    partial.unlink()

@@ -14,7 +14,7 @@ from robo_rl.contracts import RobotSpec
 from robo_rl.errors import InvalidAction
 
 _SAMPLES = 101
-_SLACK = 0.003, 0.01  # m and rad that a path may be further outside of the limits than where it begins
+_SLACK = 1e-4, 0.01  # m and rad that a path may be further outside of the limits than where it begins
 _JOINT_ACCELERATION = 4.0  # of its speed limit that a joint gains in a second
 _PULL = 0.02  # share of the way to the goal's posture that each step of a led tool takes
 _LEAST = 0.2  # s that the shortest move takes

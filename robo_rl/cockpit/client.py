@@ -54,6 +54,10 @@ class Client:
         if camera in self._pictures:
             self._wake.set()
 
+    async def end(self, why: str) -> None:
+        """Send at once that it is over, and why."""
+        await self._socket.send_str(json.dumps({"t": "ended", "why": why}))
+
     async def feed(self) -> None:
         """Send what there is until the browser is gone."""
         while not self._socket.closed:

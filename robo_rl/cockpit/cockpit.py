@@ -93,8 +93,8 @@ class Cockpit:
     def __enter__(self) -> Cockpit:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close(" ".join(str(error).split()) if isinstance(error, UserError) else "")
 
     def about(self, **told: Any) -> None:
         """Tell the page what it shows: ``scene``, ``frames`` and the like, JSON values."""
@@ -130,11 +130,12 @@ class Cockpit:
         paths = {"metrics": metrics and str(metrics.resolve()), "episodes": episodes and str(episodes.resolve())}
         self._send({"t": "watch", **paths})
 
-    def close(self) -> None:
-        """End the server. Once more is no error."""
+    def close(self, why: str = "") -> None:
+        """End the server, having told the page why. Once more is no error."""
         if self._closed:
             return
         self._closed = True
+        self._send({"t": "end", "why": why})
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_RDWR)
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from robo_rl.contracts.human import AUTHORITIES, LABELS
-from robo_rl.training.durable import write_json
+from robo_rl.training.durable import StorageError, write_json
 
 _PATTERN = "episode_*.safetensors"
 _NAME = re.compile(r"episode_\d+")
@@ -29,6 +30,7 @@ class Recordings:
         self._folder = folder
         self._known: dict[str, dict[str, Any]] = {}
         self._tracks: list[list[dict[str, Any]]] = []  # of episodes whose files are not there yet, oldest first
+        self._unwritten: dict[str, list[dict[str, Any]]] = {}  # tracks by the name of the episode
         self._under_way: list[dict[str, Any]] = []
         self._first = set(self._files())
 
@@ -49,7 +51,11 @@ class Recordings:
         for name in new:
             self._known[name] = self._summary(name)
             if name not in self._first and self._tracks:
-                write_json(self._folder / _TRACKS / f"{name}.json", self._tracks.pop(0))
+                self._unwritten[name] = self._tracks.pop(0)
+        with contextlib.suppress(StorageError):  # a full disk, of which the recorder tells; tried again next time
+            for name, track in list(self._unwritten.items()):
+                write_json(self._folder / _TRACKS / f"{name}.json", track)
+                del self._unwritten[name]
         return [self._known[name] for name in sorted(self._known)] if new else None
 
     def replay(self, name: str) -> dict[str, Any]:
@@ -88,7 +94,8 @@ class Recordings:
     def _load(self, name: str) -> Any:
         from robo_rl.data.episodes import Episode  # torch, which takes seconds, is needed for nothing else here
 
-        return Episode.load(self._folder / f"{name}.safetensors")
+        # Of a damaged one, what is left is shown.
+        return Episode.load(self._folder / f"{name}.safetensors", lambda what, steps: None)
 
     def _summary(self, name: str) -> dict[str, Any]:
         from robo_rl.errors import UserError

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.005  # s between two looks at the mailboxes
 _SLOW = 1.0  # s between two looks at files
+_FAREWELL = 0.2  # s that a browser may take to hear that it is over
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _HEADERS = {
@@ -74,6 +75,7 @@ class Server:
         self._newest: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._why = ""
         self._encoders = ThreadPoolExecutor(2, initializer=_step_back)
 
     async def run(self) -> None:
@@ -94,6 +96,9 @@ class Server:
         self._start(self._look_at_state())
         self._start(self._look_at_files())
         await self._ended.wait()
+        for client in list(self._clients.values()):
+            with contextlib.suppress(TimeoutError, OSError):  # a browser that does not listen is not waited for
+                await asyncio.wait_for(client.end(self._why), _FAREWELL)
         for task in list(self._tasks):
             task.cancel()
         await runner.cleanup()
@@ -129,6 +134,8 @@ class Server:
             self._tell_all(self._described())
         elif kind == "row":
             self._add_rows([message["row"]])
+        elif kind == "end":
+            self._why = message["why"]
         elif kind == "watch":
             if message["metrics"]:
                 self._tail = Tail(Path(message["metrics"]))

@@ -10,10 +10,10 @@ import numpy as np
 
 from controllers.kinematics import Chain
 from hardware.calibration.board import Board
-from hardware.fields import parse
 from robo_rl import geometry
 from robo_rl.contracts import RobotSpec, SceneObject, SceneSpec, Shape
 from robo_rl.errors import UserError, unknown_name
+from robo_rl.settings import from_json
 
 NAME = "board"
 """Of the object; its frame is that of :class:`hardware.calibration.board.Board`."""
@@ -50,8 +50,8 @@ def clear_for(scene: SceneSpec, robot: RobotSpec, board: Mapping[str, Any]) -> S
         UserError: if a field is wrong, or there is no such camera.
     """
     mounting = {each.name for each in dataclasses.fields(Mounted)}
-    where = parse(Mounted, {key: board[key] for key in board if key in mounting}, "simulation.board")
-    made = parse(Board, {key: board[key] for key in board if key not in mounting}, "simulation.board")
+    where = from_json(Mounted, {key: board[key] for key in board if key in mounting}, where="simulation.board")
+    made = from_json(Board, {key: board[key] for key in board if key not in mounting}, where="simulation.board")
     if where.on not in ("table", "tool"):
         raise UserError(f"simulation.board.on is {where.on!r}; it is table or tool")
     middle = np.array([made.columns, made.rows, 0.0]) * made.square / 2

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hardware.cell import Cell
     from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
-    from robo_rl.commands.calibrate import CalibrateArguments
+    from robo_rl.commands.calibrate_arguments import CalibrateArguments
 
 Mount = Literal["tool", "base"]
 

@@ -18,7 +18,6 @@ from robo_rl.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from hardware.cell import Cell
-    from hardware.ros.camera_client import RosCamera
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
 
@@ -78,9 +77,9 @@ def main(args: Sequence[str]) -> int:
 
 
 def _up(args: list[str]) -> int:
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import find_running, running, stop_key
+    from robo_rl.commands.cells import clients, find_running, running, stop_key
     from robo_rl.training.interrupts import Interrupts
 
     arguments = parse(UpArguments, args, prog="robo-rl cell up", description="Start the nodes of a cell.")
@@ -141,7 +140,7 @@ def _recover(args: list[str]) -> int:
 
 
 def _list(args: list[str]) -> int:
-    from hardware.cell import load_cell, shipped
+    from hardware.cell_file import load_cell, shipped
 
     parse(ListArguments, args, prog="robo-rl cell list", description="List the cells that go by a name.")
     found = {}
@@ -166,9 +165,9 @@ def _for_each_arm(
     mode: str,
     before: Callable[[Cell, Session], None] = lambda cell, session: None,
 ) -> int:
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.ros.session import Session
-    from robo_rl.commands.cells import find_running
+    from robo_rl.commands.cells import clients, find_running
 
     arguments = parse(CellArguments, args, prog=f"robo-rl cell {word}", description=_PARTS[word])
     cell = load_cell(arguments.cell)
@@ -188,16 +187,6 @@ def _for_each_arm(
         modes = {name: robot.status().mode for name, robot in robots.items()}
     print(json.dumps({"cell": cell.name, "modes": modes}), flush=True)
     return 0 if all(each == mode for each in modes.values()) else 1
-
-
-def clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
-    """Clients of the arms and the cameras of a cell."""
-    from hardware.ros.camera_client import RosCamera
-    from hardware.ros.robot_client import RosRobot
-
-    robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
-    seen = cell.cameras if cameras else {}
-    return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
 
 
 def _health(client: Any) -> str:

@@ -14,7 +14,7 @@ from robo_rl.commands.arguments import parse
 from robo_rl.errors import UserError
 
 if TYPE_CHECKING:
-    from hardware.check import Finding
+    from hardware.findings import Finding
     from hardware.ros.session import Session
     from robo_rl.commands.cells import RunningCell
 
@@ -36,7 +36,7 @@ class CheckArguments:
 
 def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 1 if something is not well."""
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.ros.session import Session
     from robo_rl.commands.cells import running
 
@@ -58,9 +58,10 @@ def main(args: Sequence[str]) -> int:
 
 def look_over(up: RunningCell, session: Session, seconds: float) -> Iterator[Finding]:
     """Check every device of a cell that is up. One whose node does not start is told at once, and left out."""
-    from hardware.check import Finding, check_camera, check_stop, past_faults
+    from hardware.check import check_camera, check_stop, past_faults
+    from hardware.findings import Finding
     from hardware.ros import longest_silence
-    from robo_rl.commands.cell import clients
+    from robo_rl.commands.cells import clients
 
     yield past_faults(up.folder / "faults")
     robots, cameras = clients(up.cell, session)
@@ -86,8 +87,9 @@ def look_over(up: RunningCell, session: Session, seconds: float) -> Iterator[Fin
 
 
 def _arm(up: RunningCell, name: str, robot: Any, cameras: Mapping[str, Any], seconds: float) -> Iterator[Finding]:
-    from hardware.check import Expected, Finding, check_arm, check_skew
+    from hardware.check import Expected, check_arm, check_skew
     from hardware.devices import control_rate
+    from hardware.findings import Finding
 
     cell = up.cell
     expected = Expected(

@@ -94,7 +94,7 @@ def cell_environment(
     Raises:
         UserError: if the run is of Gymnasium, or of another arm.
     """
-    from envs.env import Env
+    from envs.env import GuestEnv
     from envs.registry import make_task
     from hardware.realtime import hand_over_soon
     from hardware.ros.camera_client import RosCamera
@@ -103,7 +103,8 @@ def cell_environment(
     from robo_rl.commands.cells import make_cell_world, running, stop_key
     from robo_rl.commands.environments import options_type
     from robo_rl.commands.task_options import read_options
-    from robo_rl.training.config import TrainConfig, from_json
+    from robo_rl.settings import from_json
+    from robo_rl.training.config import TrainConfig
     from robo_rl.training.run_folder import RunFolder
 
     config = run
@@ -112,12 +113,6 @@ def cell_environment(
         config = from_json(TrainConfig, folder.config, where=str(folder.path / "config.json"))
     if config.is_foreign:
         raise UserError(f"task {config.task} is Gymnasium's; a robot cell runs tasks of `robo-rl tasks`")
-
-    class _StaysOpen(Env):
-        """A cell is closed by whoever has opened it, not by each of those who act in it."""
-
-        def close(self) -> None:
-            """Leave it open."""
 
     cameras = cameras or config.obs == "pixels"
     name = cell.arm(arm)
@@ -135,7 +130,7 @@ def cell_environment(
         world = make_cell_world(up, task, session, arm=name, cameras=cameras, should_stop=should_stop)
         try:
             others = [RosRobot(each, up.cell.spec_of(each), session) for each in up.cell.arms if each != name]
-            env = _StaysOpen(world, task, seed=seed, reward=config.reward, obs=config.obs)
+            env = GuestEnv(world, task, seed=seed, reward=config.reward, obs=config.obs)
             robots: list[Robot] = [world.arm, *others]
             seen = up.cell.cameras if watched and not cameras else {}
             shown = {each: RosCamera(each, entry.width, entry.height, session) for each, entry in seen.items()}

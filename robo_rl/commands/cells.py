@@ -20,6 +20,8 @@ from robo_rl.errors import UserError
 if TYPE_CHECKING:
     from hardware.cell import Cell, SimulationEntry
     from hardware.processes import CellProcesses
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from hardware.world import CellWorld
     from robo_rl.contracts import Operator, Robot, Task
@@ -144,7 +146,7 @@ def runtime_folder(cell: Cell) -> Path:
 
 def find_running(cell: Cell) -> RunningCell | None:
     """Return the cell if its nodes are up already, started by ``robo-rl cell up``."""
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
 
     folder = runtime_folder(cell)
     try:
@@ -173,15 +175,16 @@ def running(
     """
     found = find_running(cell)
     if found is not None:
-        simulated = found.cell.simulation
-        if simulated is not None and task is not None and simulated.task != task:
+        runs = found.cell.simulation
+        if runs is not None and task is not None and runs.task != task:
             raise UserError(
-                f"cell {cell.name!r} is running with task {simulated.task!r}, not {task!r}; end it first, or start it "
+                f"cell {cell.name!r} is running with task {runs.task!r}, not {task!r}; end it first, or start it "
                 f"by `robo-rl cell up {cell.name} --task {task}`"
             )
         yield found
         return
     from hardware.processes import CellProcesses
+    from robo_rl.training.durable import write_json
 
     with contextlib.ExitStack() as stack:
         folder = runtime_folder(cell)
@@ -193,8 +196,8 @@ def running(
             cell, simulation = _simulate(cell, task, overrides, stack)
         processes = stack.enter_context(CellProcesses(cell, folder))
         record = folder / _RECORD
-        record.write_text(json.dumps({"pid": os.getpid(), "simulation": simulation and str(simulation)}))
         stack.callback(record.unlink, missing_ok=True)
+        write_json(record, {"pid": os.getpid(), "simulation": simulation and str(simulation)})
         yield RunningCell(cell, folder, processes, simulation)
 
 
@@ -250,19 +253,29 @@ def plant_of(simulation: SimulationEntry) -> PlantSettings:
     Raises:
         UserError: if the preset or a field is unknown, or a value is wrong.
     """
-    from hardware.fields import parse
     from robo_rl.commands.physics import read_settings
     from robo_rl.contracts.plant import PlantSettings
+    from robo_rl.settings import from_json
 
     said = {"preset": simulation.plant} if isinstance(simulation.plant, str) else dict(simulation.plant)
     preset = dataclasses.asdict(read_settings(str(said.pop("preset", "ideal"))))
-    return parse(PlantSettings, {**preset, **said}, "simulation.plant")
+    return from_json(PlantSettings, {**preset, **said}, where="simulation.plant")
 
 
 def _scene_cameras(task: str, robot: str) -> list[str]:
     from envs.registry import make_task
 
     return [camera.name for camera in make_task(task, robot).scene().cameras]
+
+
+def clients(cell: Cell, session: Session, *, cameras: bool = True) -> tuple[dict[str, RosRobot], dict[str, RosCamera]]:
+    """Clients of the arms and the cameras of a cell."""
+    from hardware.ros.camera_client import RosCamera
+    from hardware.ros.robot_client import RosRobot
+
+    robots = {name: RosRobot(name, cell.spec_of(name), session) for name in cell.arms}
+    seen = cell.cameras if cameras else {}
+    return robots, {name: RosCamera(name, entry.width, entry.height, session) for name, entry in seen.items()}
 
 
 def make_cell_world(

@@ -83,7 +83,8 @@ def main(args: Sequence[str]) -> int:
 
 def _config(arguments: CockpitArguments) -> TrainConfig:
     """What is done, where and by which arm, as a run would have it."""
-    from robo_rl.training.config import TrainConfig, from_json
+    from robo_rl.settings import from_json
+    from robo_rl.training.config import TrainConfig
     from robo_rl.training.run_folder import RunFolder
 
     shape: dict[str, Any] = {"cell": arguments.cell, "arm": arguments.arm, "world": arguments.world}
@@ -101,7 +102,7 @@ def _config(arguments: CockpitArguments) -> TrainConfig:
         return dataclasses.replace(config, **shape, num_envs=1, human=None)
     task, robot = arguments.task, arguments.robot
     if arguments.cell is not None:
-        from hardware.cell import load_cell
+        from hardware.cell_file import load_cell
 
         cell = load_cell(arguments.cell)
         robot = cell.arms[cell.arm(arguments.arm)].robot
@@ -144,7 +145,7 @@ def _correct(
     """Have the policy of a run act, episode after episode; the person at the page may take over."""
     from robo_rl.commands.runnable import load_runnable
     from robo_rl.contracts.human import LABELS
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
 
     assert arguments.run is not None
     runnable = load_runnable(arguments.run, "best", num_envs=1, seed=arguments.seed, env=env)

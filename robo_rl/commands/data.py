@@ -231,8 +231,8 @@ def _merge(args: list[str]) -> int:
 def _crop(args: list[str]) -> int:
     from robo_rl.data.conversion import sound
     from robo_rl.data.crop import crop, crop_idle
-    from robo_rl.data.episodes import Episode, episode_files, episode_number
-    from robo_rl.data.store import read_folder, write_dataset
+    from robo_rl.data.episodes import episode_files, episode_number
+    from robo_rl.data.store import read_file, read_folder, write_dataset
 
     arguments = parse(CropArguments, args, prog="robo-rl data crop", description=_PARTS["crop"])
     _ours(arguments.dataset)
@@ -244,7 +244,8 @@ def _crop(args: list[str]) -> int:
 
     def cropped() -> Iterator[Episode]:
         if arguments.episodes:
-            whole: Iterator[Episode] = (Episode.load(there[number]) for number in arguments.episodes)
+            found = (each for number in arguments.episodes for each in read_file(there[number]))
+            whole = sound(found, damages)
         else:
             whole = sound(read_folder(arguments.dataset), damages)
         for episode in whole:

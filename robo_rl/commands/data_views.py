@@ -220,7 +220,9 @@ def _episode(dataset: Path, number: int) -> Episode:
         numbers = [episode_number(path) for path in episode_files(dataset)]
         if number not in numbers:
             raise UserError(f"episode: {dataset} has no episode {number}; `robo-rl data ls {dataset}` lists them")
-        return Episode.load(episode_path(dataset, number))
+        return Episode.load(
+            episode_path(dataset, number), lambda what, steps: print(f"left out: {what}", file=sys.stderr)
+        )
     for count, found in enumerate(read(dataset, kind)):
         if count == number:
             if isinstance(found, Episode):

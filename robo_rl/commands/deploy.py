@@ -61,11 +61,11 @@ def main(args: Sequence[str]) -> int:
         description="Run a trained policy on a robot cell. Every transition is stored in RUN/deployments/CELL. "
         "Ends with one JSON line, also in RUN/deployments.jsonl.",
     )  # fmt: skip
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.realtime import prioritise
     from robo_rl.commands.cell_env import cell_environment
     from robo_rl.commands.runnable import load_runnable, read_exported
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
     from robo_rl.training.durable import JsonLines, finite
     from robo_rl.training.evaluation import control_period, evaluate
     from robo_rl.training.interrupts import Interrupts

@@ -45,7 +45,7 @@ def main(args: Sequence[str]) -> int:
     from robo_rl.agents.encoders import Encoder
     from robo_rl.agents.exported import ExportedPolicy
     from robo_rl.commands.trained import load_trained
-    from robo_rl.training.config import to_json
+    from robo_rl.settings import to_json
     from robo_rl.training.durable import write_file
 
     trained = load_trained(arguments.run, arguments.checkpoint, num_envs=1, seed=0)

@@ -33,7 +33,7 @@ class HomeArguments:
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from hardware.ros.robot_client import RosRobot
     from hardware.ros.session import Session
     from robo_rl.commands.cells import running

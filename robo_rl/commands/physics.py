@@ -29,7 +29,6 @@ from robo_rl.errors import UserError, unknown_name
 PRESETS = {"ideal": PlantSettings(), "different": DIFFERENT}
 """Settings that go by a name."""
 
-_RESTART_AFTER = 1.0  # s between the death of a process and its successor
 _DRAWING = 1  # real-time priority: below everyone who is waited for, above what has nothing to do with the cell
 
 _log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def read_settings(text: str) -> PlantSettings:
     Raises:
         UserError: if a field is unknown or has a wrong value, or there is no such preset or file.
     """
-    from robo_rl.training.config import from_json
+    from robo_rl.settings import from_json
 
     if text in PRESETS:
         return PRESETS[text]
@@ -118,8 +117,9 @@ class SimulatedCell:
         sizes: width and height of their pictures, by name; the scene's own for those that are left out.
         board: that the scene is cleared for, as in ``simulation.board`` of a cell file; None: the task's scene.
         folder: of the cell; a new one in memory if None.
-        restart: whether a process that dies is started anew, a second later. New physics begins as the first did, the
-            arm at home: whoever drives it sees stale states, and goes on only after a person's acknowledgement.
+        restart: whether a process that dies is started anew, as :class:`hardware.processes.Deaths` has it. New physics
+            begins as the first did, the arm at home: whoever drives it sees stale states, and goes on only after a
+            person's acknowledgement.
 
     Attributes:
         folder: of the cell.
@@ -220,18 +220,19 @@ class SimulatedCell:
         from hardware.processes import Deaths
 
         deaths = Deaths()
-        while not self._closing.wait(0.2):
+        while not self._closing.wait(0.1):
             for part, process in (("physics", self.physics), ("cameras", self.cameras)):
-                if process is None or process.poll() is None or not deaths.start_again(part):
+                if process is None or process.poll() is None:
                     continue
-                said = (process.communicate()[1] or "").strip().splitlines()[-1:] or [""]
-                _log.warning(
-                    "simulated cell: its process of the %s has ended with code %d (%s) and is started anew",
-                    part, process.returncode, said[0],
-                )  # fmt: skip
-                if self._closing.wait(_RESTART_AFTER):
-                    return
-                setattr(self, part, self._start(part))
+                if deaths.count(part, process):
+                    said = (process.communicate()[1] or "").strip().splitlines()[-1:] or ["silently"]
+                    _log.warning(
+                        "simulated cell: its process of the %s has ended with code %d (%s) and is %s",
+                        part, process.returncode, said[0],
+                        "left alone, as it does so again and again" if deaths.left_alone(part) else "started anew",
+                    )  # fmt: skip
+                elif deaths.start_again(part):
+                    setattr(self, part, self._start(part))
 
     def _start(self, part: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -95,7 +95,8 @@ def main(args: Sequence[str]) -> int:
         raise UserError(f"name the task first: {_PROG} TASK [options]")
     from robo_rl.commands.environments import make_environment, options_type
     from robo_rl.commands.task_options import with_task_options
-    from robo_rl.training.config import TrainConfig, to_json
+    from robo_rl.settings import to_json
+    from robo_rl.training.config import TrainConfig
 
     options = options_type(args[0])
     kind = with_task_options(PretrainArguments, options, options())

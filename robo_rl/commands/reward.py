@@ -150,7 +150,8 @@ def _train(args: list[str]) -> int:
     from robo_rl import threads
     from robo_rl.commands.environments import options_type
     from robo_rl.commands.task_options import with_task_options
-    from robo_rl.training.config import TrainConfig, to_json
+    from robo_rl.settings import to_json
+    from robo_rl.training.config import TrainConfig
     from robo_rl.training.durable import finite
     from robo_rl.training.interrupts import Interrupts
 
@@ -243,7 +244,7 @@ def _attempts(
 
     from robo_rl.commands.environments import make_environment
     from robo_rl.rewards.collection import record_attempts
-    from robo_rl.training.config import to_json
+    from robo_rl.settings import to_json
     from robo_rl.training.durable import write_json
     from robo_rl.training.run_folder import read_json
 

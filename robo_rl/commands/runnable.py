@@ -15,7 +15,8 @@ from robo_rl.agents.exported import ExportedPolicy
 from robo_rl.commands.environments import make_environment
 from robo_rl.commands.trained import load_trained
 from robo_rl.errors import UserError
-from robo_rl.training.config import TrainConfig, from_json
+from robo_rl.settings import from_json
+from robo_rl.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import BatchedEnv, Obs

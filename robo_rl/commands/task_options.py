@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from robo_rl.errors import UserError, unknown_name
-from robo_rl.training.config import from_json
+from robo_rl.settings import from_json
 
 _NOT_OPTIONS = frozenset({"robot", "name"})  # The robot has an option of its own.
 

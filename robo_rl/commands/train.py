@@ -13,7 +13,9 @@ from robo_rl.commands.arguments import parse
 from robo_rl.commands.environments import classified, make_environment, options_type, training_defaults
 from robo_rl.commands.task_options import read_options, with_task_options
 from robo_rl.errors import UserError
-from robo_rl.training.config import GYM_PREFIX, TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.settings import differences, from_json, to_json, with_settings
+from robo_rl.training.algorithms import refuse_unused
+from robo_rl.training.config import GYM_PREFIX, TrainConfig
 from robo_rl.training.durable import finite
 from robo_rl.training.interrupts import Interrupts
 from robo_rl.training.run_folder import RunFolder, read_json
@@ -34,6 +36,8 @@ _DESCRIPTION = """Train a policy.
 `robo-rl train --resume RUN` goes on with a run; only what ends or watches it may be set anew.
 
 `robo-rl train TASK --human gamepad` lets a person correct the policy while it learns; docs/human.md tells how.
+
+`robo-rl train TASK --backward OTHER` also learns the task that undoes it, and hardly ever resets.
 
 `robo-rl train TASK --cockpit` opens a page to watch and correct from; docs/cockpit.md tells more.
 
@@ -59,6 +63,7 @@ def main(args: Sequence[str]) -> int:
         from robo_rl.commands.cockpits import open_cockpit
         from robo_rl.commands.humans import COCKPIT, supervisor
         from robo_rl.rewards.files import keep_classifier
+        from robo_rl.training.reset_free import train_both
         from robo_rl.training.session import train
 
         with contextlib.ExitStack() as opened:
@@ -69,17 +74,23 @@ def main(args: Sequence[str]) -> int:
             supervise = supervisor(config, lambda: interrupts.requested, cockpit)
             inside = environments(config, lambda: interrupts.requested, cockpit)
             make_env, told = opened.enter_context(inside)
+            backward = None if config.backward is None else _the_backward_one(config, make_env)
             if run is None:
                 _try_out(config, make_env, supervise)
+                if backward is not None:
+                    _try_out(*backward[:2], None)
                 run = RunFolder.create(config.out, config.task, to_json(config), seed=config.seed)
             else:
                 run.record_system(config.seed)
             keep_classifier(config, run.path)
             if cockpit is not None:
                 cockpit.watch(metrics=run.path / "metrics.jsonl", episodes=run.path / "episodes")
-            summary = train(
-                config, run, make_env, should_stop=lambda: interrupts.requested, supervise=supervise, told=told
-            )
+            about: Any = {"should_stop": lambda: interrupts.requested, "supervise": supervise, "told": told}
+            if backward is None:
+                summary = train(config, run, make_env, **about)
+            else:
+                second, make_second, share = backward
+                summary = train_both((config, second), run, (make_env, make_second), share, **about)
         print(json.dumps(finite(summary)), flush=True)
         return interrupts.exit_code
 
@@ -96,7 +107,7 @@ def environments(
     if config.cell is None:
         yield lambda num_envs, seed: make_environment(config, num_envs, seed), dict
         return
-    from hardware.cell import load_cell
+    from hardware.cell_file import load_cell
     from robo_rl.commands.cell_env import cell_environment
 
     cell = load_cell(config.cell)
@@ -117,6 +128,19 @@ def environments(
             return env
 
         yield the_cell, lambda: on_cell.figures([])
+
+
+def _the_backward_one(config: TrainConfig, make_env: MakeEnv) -> tuple[TrainConfig, MakeEnv, Callable[[Any], Any]]:
+    """Configuration of the agent that learns the backward task, what makes environments of it, and what makes one in
+    the world of another.
+    """  # noqa: D205
+    from robo_rl.commands.backward import backward_config, sharing
+
+    second = backward_config(config)
+    share = sharing(config, second)
+    if config.cell is not None:  # which there is but one of
+        return second, lambda num_envs, seed: share(make_env(num_envs, seed)), share
+    return second, lambda num_envs, seed: make_environment(second, num_envs, seed), share
 
 
 def _try_out(config: TrainConfig, make_env: MakeEnv, supervise: Callable[[BatchedEnv], InterventionEnv] | None) -> None:
@@ -168,14 +192,19 @@ def read_request(args: list[str]) -> tuple[TrainConfig, RunFolder | None]:
             )
         task = base.task
     if base is None:
-        defaults = training_defaults(task, _value(args, "--obs") or "state")
-        base = with_settings(TrainConfig(task), defaults, where=f"training_defaults of {task}")
+        base = _usual(task, _value(args, "--obs") or "state")
     elif base.task != task:
         base = dataclasses.replace(base, task=task, task_options={})
     config = _with_options(args, base)
     if config.is_foreign and config.demos and config.demo_path is None:
         raise UserError(f"demos: {config.task} has no scripted expert; use --demos 0, or give --demo-path")
+    refuse_unused(config, _usual(config.task, config.obs))
     return config, None
+
+
+def _usual(task: str, obs: str) -> TrainConfig:
+    """The configuration of a task where nothing is said of it."""
+    return with_settings(TrainConfig(task), training_defaults(task, obs), where=f"training_defaults of {task}")
 
 
 def _resumed(args: list[str], path: str) -> tuple[TrainConfig, RunFolder]:
@@ -214,7 +243,8 @@ def _task_name(args: list[str]) -> str | None:
     from envs.registry import task_names
 
     names = task_names() if args else []
-    return next((word for word in args if word in names or word.startswith(GYM_PREFIX)), None)
+    words = (word for before, word in zip(["", *args], args, strict=False) if before != "--backward")
+    return next((word for word in words if word in names or word.startswith(GYM_PREFIX)), None)
 
 
 def _value(args: list[str], option: str) -> str | None:

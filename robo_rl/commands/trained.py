@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from robo_rl.commands.environments import make_environment
 from robo_rl.errors import UserError
 from robo_rl.rewards.files import with_own_classifier
+from robo_rl.settings import from_json
 from robo_rl.training.acting import act_on
 from robo_rl.training.algorithms import make_agent
 from robo_rl.training.checkpoint import Checkpoint, check_task, load_checkpoint, open_checkpoint
-from robo_rl.training.config import TrainConfig, from_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.encoder_files import settled
 from robo_rl.training.feature_env import with_features
 from robo_rl.training.run_folder import RunFolder

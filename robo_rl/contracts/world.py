@@ -113,6 +113,19 @@ class World(Protocol):
         """
         ...
 
+    def carry_on(self, mask: torch.Tensor) -> Reading:
+        """Begin new episodes where ``mask`` (B,) is true, with everything where it is: only ``time`` begins anew.
+
+        What reset-free learning begins its episodes by. Nothing moves, and the target in force stays.
+
+        Returns:
+            The reading of all B worlds.
+
+        Raises:
+            UserError: before the first reset.
+        """
+        ...
+
     def step(self, command: Command) -> Reading:
         """Pursue ``command`` for exactly one control period and return the newest reading.
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robo_rl.data.episodes import FORMAT, EpisodeError, episode_files
-
-_MAX_HEADER = 100_000_000  # bytes; what safetensors itself takes
+from robo_rl.data.episode_file import FLAGS, FORMAT, EpisodeError, read_head
+from robo_rl.data.episodes import HUMAN, episode_files
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read the head of an episode file and three bytes of its arrays; the numbers are not looked at.
+    """Read the head of an episode file; the numbers are not looked at.
 
     Raises:
         EpisodeError: if it is no episode, or has not the length that it says.
@@ -53,25 +51,23 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= min(size - 8, _MAX_HEADER):
-                raise ValueError("cut off, or no safetensors file")
-            entries = json.loads(file.read(length))
-            said = json.loads(entries.pop("__metadata__", {}).get("robo_rl", "{}"))
-            if said.get("format") != FORMAT:
-                raise ValueError(f"not of the format {FORMAT!r}")
-            whole = 8 + length + max(entry["data_offsets"][1] for entry in entries.values())
+            head = read_head(file)
+            whole = head.start + head.length
+            if head.said["format"] == FORMAT:
+                steps, last = head.said["steps"], {name: head.said[name] for name in FLAGS}
+                keys = {key for key, _, _ in head.columns}
+                left = max(0, (size - head.start) // head.row_bytes - 1)
+                told = f", so that {left} of {steps} steps are left" if size < whole else ""
+            else:
+                (steps,), keys, told = head.tensors["reward"]["shape"], set(head.tensors), ""
+                ends = {name: head.start + head.tensors[name]["data_offsets"][1] - 1 for name in FLAGS}
+                last = {name: os.pread(file.fileno(), 1, end) == b"\1" for name, end in ends.items()}
             if size != whole:
-                raise ValueError(f"{size} bytes long, should be {whole}")
-            (steps,) = entries["reward"]["shape"]
-            last = {
-                name: os.pread(file.fileno(), 1, 8 + length + entries[name]["data_offsets"][1] - 1) == b"\1"
-                for name in ("terminated", "truncated", "success")
-            }
+                raise ValueError(f"{size} bytes long, should be {whole}{told}")
+            metadata = {**head.metadata, "format": head.said["format"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EpisodeError(f"{path} cannot be read: {error}") from error
-    said.pop("checksum", None)
-    return Header(path, steps, size, human=any(key.startswith("human/") for key in entries), metadata=said, **last)
+    return Header(path, steps, size, human=any(key.startswith(HUMAN) for key in keys), metadata=metadata, **last)
 
 
 def read_headers(folder: Path) -> Iterator[Header | EpisodeError]:

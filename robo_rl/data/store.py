@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robo_rl.data.episodes import FORMAT, Episode, EpisodeError, episode_files, episode_path, steps_of
-from robo_rl.data.journal import read_journal
+from robo_rl.data.episode_file import FORMAT, EpisodeError
+from robo_rl.data.episodes import Episode, episode_files, episode_path
+from robo_rl.data.journal import read_journal, steps_of
 from robo_rl.errors import UserError
 from robo_rl.training.durable import write_folder, write_json
 
@@ -39,7 +40,9 @@ Found = Episode | Damage
 
 
 def read_folder(folder: Path, *, under_way: bool = False) -> Iterator[Found]:
-    """Yield every episode in ``folder``, in the order of their numbers; for a damaged one, the damage.
+    """Yield every episode in ``folder``, in the order of their numbers.
+
+    Of a damaged one what comes before the damage, and then the damage.
 
     Args:
         folder: of our format.
@@ -57,10 +60,7 @@ def read_folder(folder: Path, *, under_way: bool = False) -> Iterator[Found]:
     except (OSError, ValueError) as error:
         yield Damage(str(folder / "dataset.json"), f"cannot be read ({error}); the episodes say the same of themselves")
     for path in episode_files(folder):
-        try:
-            yield Episode.load(path)
-        except EpisodeError as damage:
-            yield Damage(str(path), str(damage))
+        yield from read_file(path)
     for path in sorted(folder.glob("under_way_*.journal")) if under_way else ():
         damages: list[str] = []
         rows, last = steps_of(read_journal(path, damages.append))
@@ -69,6 +69,16 @@ def read_folder(folder: Path, *, under_way: bool = False) -> Iterator[Found]:
             yield Episode.of_rows(rows, last, {**about, "source": "interrupted"})
         for text in damages:
             yield Damage(str(path), text)
+
+
+def read_file(path: Path) -> Iterator[Found]:
+    """Yield the episode in a file, of a damaged one what comes before the damage; and then the damage."""
+    lost: list[Damage] = []
+    try:
+        yield Episode.load(path, lambda what, steps: lost.append(Damage(str(path), what, steps)))
+    except EpisodeError as damage:
+        yield Damage(str(path), str(damage))
+    yield from lost
 
 
 def write_dataset(out: Path, episodes: Iterable[Episode]) -> int:

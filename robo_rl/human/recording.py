@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from robo_rl.contracts.human import LABELS
-from robo_rl.data.episodes import EpisodeWriter
+from robo_rl.data.episode_writer import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.intervention import InterventionEnv
 

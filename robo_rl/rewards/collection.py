@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robo_rl.data.episodes import EpisodeWriter
+from robo_rl.data.episode_writer import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.training.evaluation import control_period
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from robo_rl.errors import UserError
-from robo_rl.training.config import TrainConfig, from_json, to_json, with_settings
+from robo_rl.settings import from_json, to_json, with_settings
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import write_json
 from robo_rl.training.jobs import Job
 from robo_rl.training.outcomes import Outcome, together, train_outcome

@@ -8,6 +8,7 @@ from robo_rl.agents.behaviour_cloning import BehaviourCloning, BehaviourCloningC
 from robo_rl.agents.gripper import GripperEntry
 from robo_rl.agents.sac import SAC
 from robo_rl.errors import UserError
+from robo_rl.settings import differences
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Metrics
@@ -15,11 +16,33 @@ if TYPE_CHECKING:
     from robo_rl.training.config import TrainConfig
 
 
+CLONING_USES = frozenset({"agent.hidden", "agent.actor_layer_norm", "agent.actor_lr", "agent.observation_keys"})
+"""What ``hg-dagger`` takes of ``agent``."""
+
+_WITHOUT_CLONING_USE = ("demo_ratio", "n_step", "discount", "hindsight", "hindsight_k")
+
+
+def refuse_unused(config: TrainConfig, usual: TrainConfig) -> None:
+    """Refuse a setting of the learner that the chosen algorithm has no use for.
+
+    Args:
+        config: of the run.
+        usual: what holds where nobody says otherwise; what differs from it was set by somebody.
+
+    Raises:
+        UserError: if one was set; names it.
+    """
+    if config.algorithm != "hg-dagger":
+        return
+    for name, (was, now) in differences(usual, config).items():
+        if (name.startswith("agent.") and name not in CLONING_USES) or name in _WITHOUT_CLONING_USE:
+            raise UserError(f"{name}: hg-dagger imitates and has no use for {now!r}; leave it at {was!r}")
+
+
 def make_agent(config: TrainConfig, env: Any, *, seed: int) -> SAC | BehaviourCloning:
     """Build the agent of a run for the environment that it acts in.
 
-    ``hg-dagger`` is behaviour cloning with ``hidden``, ``actor_layer_norm``, ``actor_lr`` and ``observation_keys`` of
-    ``config.agent``.
+    ``hg-dagger`` is behaviour cloning with what :data:`CLONING_USES` names.
 
     Args:
         config: of the run.

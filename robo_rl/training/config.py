@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from robo_rl.agents.sac import SACConfig
 from robo_rl.cockpit.settings import CockpitSettings
-from robo_rl.errors import UserError, unknown_name
+from robo_rl.errors import UserError
 from robo_rl.human.authority import AuthoritySettings
 from robo_rl.human.simulated import SimulatedSettings
-
-T = TypeVar("T")
 
 GYM_PREFIX = "gym:"
 """What the name of a task begins with that is the id of a Gymnasium environment."""
@@ -35,6 +31,7 @@ _POSITIVE_COUNTS = (
     "checkpoint_every",
     "log_every",
     "cloning_updates",
+    "reset_every",
 )
 _COUNTS = ("seed", "demos", "hindsight_k", "warmup_steps", "max_lag", "prefetch", "video_episodes")
 _POSITIVE_IF_GIVEN = ("critic_updates_per_actor_update", "threads")
@@ -80,6 +77,16 @@ class TrainConfig:
 
     obs: Literal["state", "pixels"] = "state"
     """What the policy sees: the vector that the task observes, or camera images and what the arm knows of itself."""
+
+    backward: str | None = None
+    """Task that undoes this one (name or dotted path), learned by a second agent with the same settings: the two take
+    turns in one world, which is hardly ever reset."""
+
+    backward_demo_path: Path | None = None
+    """Folder of recorded episodes of the backward task to start from; None: its scripted expert records them."""
+
+    reset_every: int = 20
+    """With a backward task: episodes of both after which the world is reset all the same."""
 
     reward: Literal["sparse", "dense"] = "sparse"
     """Reward that is learned from: 1 at success and 0 elsewhere, or the task's dense terms."""
@@ -220,6 +227,7 @@ class TrainConfig:
                 raise UserError(f"{name}: {self.task} brings its own; leave it out")
         if self.classifier is not None and self.is_foreign:
             raise UserError(f"classifier: it looks at the cameras of a task of `robo-rl tasks`, not of {self.task}")
+        self._check_backward()
         if self.cell is not None and self.is_foreign:
             raise UserError(f"cell: a robot cell runs tasks of `robo-rl tasks`, not {self.task}")
         if self.cell is not None and (self.num_envs != 1 or self.world != "mujoco"):
@@ -249,6 +257,24 @@ class TrainConfig:
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{name}: must be positive, got {value}")
 
+    def _check_backward(self) -> None:
+        if self.backward is None:
+            for name in ("backward_demo_path", "reset_every"):
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    raise UserError(f"{name}: there is no backward task; leave it out, or give --backward TASK")
+            return
+        if self.is_foreign or self.backward.startswith(GYM_PREFIX):
+            raise UserError(f"backward: {self.task} and {self.backward} share no world; use tasks of `robo-rl tasks`")
+        if self.num_envs != 1:
+            raise UserError("num_envs: two tasks take turns in one environment; leave it out with --backward")
+        if self.cell is not None and self.demos and self.backward_demo_path is None:
+            raise UserError(
+                "backward_demo_path: a cell cannot be set to where the backward task begins, so no expert shows it; "
+                "give recorded demonstrations, or --demos 0"
+            )
+        if self.classifier is not None:
+            raise UserError("classifier: it knows one of the two tasks only; leave it out with --backward")
+
     @property
     def is_foreign(self) -> bool:
         """Whether the task is a Gymnasium environment, which brings its own robot, world and reward."""
@@ -273,118 +299,3 @@ class TrainConfig:
     def block(self) -> int:
         """Critic updates that are made in one go, with one update of actor and temperature at the end."""
         return self.critic_updates_per_actor_update or max(1, round(self.utd))
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """Return a config dataclass as JSON values."""
-    return _plain(asdict(config))
-
-
-def from_json(kind: type[T], data: Mapping[str, Any], *, where: str = "config.json") -> T:
-    """Build a config dataclass from what :func:`to_json` gave; fields that are left out take their defaults.
-
-    Args:
-        kind: the dataclass.
-        data: JSON values.
-        where: what error messages call the source.
-
-    Raises:
-        UserError: if a key is unknown or a value of the wrong type.
-    """
-    names = {f.name for f in fields(kind) if f.init}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    for key in data:
-        if key not in names:
-            raise unknown_name(f"key in {where}", key, names)
-    try:
-        return kind(**{key: _typed(hints[key], value, f"{where}: {key}") for key, value in data.items()})
-    except TypeError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def with_settings(config: T, settings: Mapping[str, Any], *, where: str) -> T:
-    """Return ``config`` with fields replaced, each named by its dotted path (``agent.critic_lr``).
-
-    Raises:
-        UserError: if a path names no field, or a value is of the wrong type or refused.
-    """
-    values = to_json(config)
-    for path, value in settings.items():
-        *groups, name = path.split(".")
-        at = values
-        for group in groups:
-            at = at.get(group, {})
-            if not isinstance(at, dict):
-                at = {}
-        if name not in at:
-            raise unknown_name(f"setting in {where}:", path, dotted_names(config))
-        at[name] = _plain(value)
-    return from_json(type(config), values, where=where)
-
-
-def dotted_names(config: Any, prefix: str = "") -> list[str]:
-    """Return the dotted path of every field of a config dataclass, nested ones included."""
-    names: list[str] = []
-    for f in fields(config):
-        value = getattr(config, f.name)
-        names += dotted_names(value, f"{prefix}{f.name}.") if is_dataclass(value) else [prefix + f.name]
-    return names
-
-
-def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the dotted paths in which two configs of one type differ, with both values."""
-    return {name: (a, b) for name in dotted_names(new) if (a := _value(old, name)) != (b := _value(new, name))}
-
-
-def _value(config: Any, path: str) -> Any:
-    for part in path.split("."):
-        config = getattr(config, part)
-    return config
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    """Return a JSON value as the type that a field is annotated with."""
-    if hint is Any:
-        return value
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _typed(arguments[0], value, where)
-    if origin in (Union, types.UnionType):
-        for option in arguments:
-            try:
-                return _typed(option, value, where)
-            except UserError:
-                continue
-    elif origin is Literal:
-        if value in arguments:
-            return value
-    elif origin is tuple and isinstance(value, list | tuple):
-        inner = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        if len(inner) == len(value):
-            return tuple(_typed(kind, entry, where) for kind, entry in zip(inner, value, strict=True))
-    elif origin is not None:
-        if isinstance(value, Mapping):
-            return dict(value)
-    elif isinstance(hint, type) and is_dataclass(hint):
-        if isinstance(value, Mapping):
-            return from_json(hint, value, where=where)
-        if isinstance(value, hint):
-            return value
-    elif hint is Path and isinstance(value, str | Path):
-        return Path(value)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif hint is type(None) or hint is None:
-        if value is None:
-            return None
-    elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise UserError(f"{where}: {value!r} is not {getattr(hint, '__name__', hint)}")

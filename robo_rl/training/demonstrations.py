@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from robo_rl.contracts.learning import Obs, Step
-from robo_rl.data.episodes import Episode, EpisodeWriter, check_episodes, fill_replay, load_episodes
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import Episode, check_episodes, fill_replay, load_episodes
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 from robo_rl.replay.storage import Storage
@@ -19,7 +20,7 @@ from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import write_json
 from robo_rl.training.evaluation import control_period
 from robo_rl.training.feature_env import FeatureEnv, with_features
-from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.progress import TrainingProgress, Voice
 from robo_rl.training.run_folder import RunFolder, read_json
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def provide_demonstrations(
     config: TrainConfig,
     run: RunFolder,
     make_env: Callable[[int, int], BatchedEnv],
-    progress: TrainingProgress,
+    progress: TrainingProgress | Voice,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Demonstrations:
     """Read the demonstrations that a run starts from, or let the scripted expert record them into the run folder.
@@ -233,7 +234,11 @@ def record_expert(
 
 
 def _recorded(
-    folder: Path, env: BatchedEnv, config: TrainConfig, progress: TrainingProgress, should_stop: Callable[[], bool]
+    folder: Path,
+    env: BatchedEnv,
+    config: TrainConfig,
+    progress: TrainingProgress | Voice,
+    should_stop: Callable[[], bool],
 ) -> int | None:
     """Let the expert record what is still missing in ``folder``; return how many tries all of it took."""
     notes = folder / "recording.json"

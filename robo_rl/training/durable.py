@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from robo_rl.errors import UserError
 
@@ -22,7 +23,7 @@ class StorageError(UserError):
     exit_code = 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to store ``path`` into one line that says what to do.
 
@@ -36,11 +37,14 @@ def storing(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
-        if full:
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(said[1]) if said else getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             raise StorageError(
                 f"the disk is full: could not write {path}; free some space and resume the run"
             ) from error
+        if said:
+            raise StorageError(f"could not write {path}: {os.strerror(int(said[1]))}") from error
         if isinstance(error, OSError):
             raise StorageError(f"could not write {path}: {error.strerror or error}") from error
         raise
@@ -101,6 +105,22 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def append_whole(file: BinaryIO, data: bytes) -> None:
+    """Add ``data`` to the end of an unbuffered file by one write, or nothing.
+
+    Raises:
+        OSError: if it could not be written; a disk that is about to be full takes a part, which is cut off again.
+    """
+    before = file.seek(0, os.SEEK_END)
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        with contextlib.suppress(OSError):  # what cannot be cut to a length, such as a pipe
+            file.truncate(before)
+        raise
+
+
 def sync(path: Path) -> None:
     """Wait until ``path``, a file or a folder, is on the disk itself."""
     handle = os.open(path, os.O_RDONLY)
@@ -156,14 +176,8 @@ class JsonLines:
             StorageError: if it could not be stored; the lines before are intact.
         """
         line = (json.dumps(finite(row), allow_nan=False) + "\n").encode()
-        before = self._file.seek(0, os.SEEK_END)
         with storing(self.path):
-            try:
-                if self._file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, "No space left on device")
-            except OSError:
-                self._file.truncate(before)
-                raise
+            append_whole(self._file, line)
 
     def sync(self) -> None:
         """Wait until the lines are on the disk itself."""

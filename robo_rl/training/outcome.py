@@ -10,7 +10,7 @@ from robo_rl.errors import UserError
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.evaluation import Act, EvaluationResult, control_period
 from robo_rl.training.plots import plot_learning_curve
-from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.progress import TrainingProgress, Voice
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.trainer import FINAL_SEED
 from robo_rl.training.video import film, write_video
@@ -52,7 +52,9 @@ def draw_curve(config: TrainConfig, run: RunFolder) -> str:
     return file.name
 
 
-def make_film(config: TrainConfig, run: RunFolder, env: BatchedEnv, act: Act, progress: TrainingProgress) -> str | None:
+def make_film(
+    config: TrainConfig, run: RunFolder, env: BatchedEnv, act: Act, progress: TrainingProgress | Voice
+) -> str | None:
     """Film the policy and return the name of the file; where that cannot be done, say why in one line and go on."""
     if config.video_episodes == 0:
         return None

@@ -124,6 +124,29 @@ class TrainingProgress:
         print(line, file=self._stream, flush=True)
 
 
+class Voice:
+    """One of several trainings that share a :class:`TrainingProgress`: counters add up, lines begin with its name.
+
+    Args:
+        progress: that is shared.
+        name: of this one.
+        counters: environment steps and updates of each, by name; the same mapping for all that share.
+    """
+
+    def __init__(self, progress: TrainingProgress, name: str, counters: dict[str, tuple[int, int]]) -> None:
+        self._progress, self._name, self._counters = progress, name, counters
+
+    def update(self, env_steps: int, updates: int, *, doing: str = "training", **figures: float | None) -> None:
+        """Show the newest figures of this one; see :meth:`TrainingProgress.update`."""
+        self._counters[self._name] = env_steps, updates
+        steps, done = (sum(column) for column in zip(*self._counters.values(), strict=True))
+        self._progress.update(steps, done, doing=f"{self._name}: {doing}", **figures)
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        self._progress.say(f"{self._name}: {line}")
+
+
 def clock(seconds: float | None) -> str:
     """Return seconds as ``h:mm:ss``, or dashes if not known."""
     if seconds is None:

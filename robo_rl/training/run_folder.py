@@ -9,6 +9,7 @@ replay/               the learner's transitions, with --replay-storage file
 demonstrations/       the episodes that training started from
 learning_curve.png    success and its interval over env steps and over wall time
 evaluation.mp4        the policy at work
+backward/             of a run with a backward task: the run folder of the agent that learns that one
 summary.json          the outcome
 """
 
@@ -69,6 +70,17 @@ class RunFolder:
                     break
                 except FileExistsError:
                     path = root / f"{stem}-{number}"
+        return cls.make(path, config, seed=seed)
+
+    @classmethod
+    def make(cls, path: Path, config: dict[str, Any], *, seed: int) -> RunFolder:
+        """Make the folder ``path``, if it is not there, a run folder that holds the configuration.
+
+        Raises:
+            StorageError: if it could not be made.
+        """
+        with storing(path):
+            path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
         write_json(path / "config.json", config)
         run.record_system(seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from robo_rl.data.episodes import EpisodeWriter
+from robo_rl.data.episode_writer import EpisodeWriter
 from robo_rl.errors import UserError
 from robo_rl.human.supervision import Supervision
 from robo_rl.replay.buffer import ReplayBuffer
@@ -24,7 +24,7 @@ from robo_rl.training.evaluation import control_period, evaluate
 from robo_rl.training.feature_env import with_features
 from robo_rl.training.learner import Learner, LearnerThread
 from robo_rl.training.outcome import draw_curve, figures, make_film
-from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.progress import TrainingProgress, Voice
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.trainer import FINAL_SEED, Trainer
 
@@ -63,54 +63,84 @@ def train(
     """
     started = time.monotonic()
     with ExitStack() as opened:
-        opened.callback(run.close)
         torch.manual_seed(config.seed)  # for whatever draws without a generator of its own
-        config = settled(config, run.path)
-        about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
         env = make_env(config.num_envs, config.seed)
         supervised: InterventionEnv | None = None
         if supervise is not None:
             env = supervised = supervise(env)
-            should_stop = _either(should_stop, supervised)
-        env = with_features(env, config.agent, **about_features)
-        opened.callback(env.close)
-        evaluation_env = env
-        if config.cell is None:  # which there is but one of
-            bare = make_env(config.eval_envs, config.seed)
-            evaluation_env = with_features(bare, config.agent, **about_features, variants=1)
-            opened.callback(evaluation_env.close)
+            should_stop = either(should_stop, supervised)
         progress = opened.enter_context(TrainingProgress(config.steps))
-        progress.say(f"run folder: {run.path}")
-        demos = provide_demonstrations(config, run, make_env, progress, should_stop)
-        episodes = None
-        irretrievable = config.cell is not None or config.human is not None
-        if config.keep_episodes or (config.keep_episodes is None and irretrievable):
-            about: dict[str, Any] = {
-                "task": config.task,
-                "robot": config.robot,
-                "seed": config.seed,
-                "source": "policy",
-                "control_dt": control_period(env),
-            }
-            writer = EpisodeWriter(run.path / "episodes", env.observation_space, env.action_space, **about)
-            episodes = opened.enter_context(writer)
-        trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop, episodes)
-        checkpoint = load_checkpoint(run.checkpoints, "latest")
-        run.rewind(0 if checkpoint is None else checkpoint.env_steps)
-        if checkpoint is not None:
-            trainer.resume(checkpoint)
-            if supervised is not None and trainer.supervision is not None:
-                supervised.human_steps = trainer.supervision.meter.human_steps
-            progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
-        elif config.imitates and not should_stop():
-            progress.say(f"cloning the demonstrations: {config.cloning_updates} updates")
-            imitate_first(config, trainer.agent, demos.buffer)
+        trainer, demos = prepare(opened, config, run, env, make_env, progress, should_stop)
+        if supervised is not None and trainer.supervision is not None:
+            supervised.human_steps = trainer.supervision.meter.human_steps
         setup_seconds = time.monotonic() - started
         reason = "interrupted" if should_stop() else trainer.train()
-        return _finish(trainer, demos, setup_seconds, reason, told)
+        summary = finish(trainer, demos, setup_seconds, reason, told)
+        if summary["interrupted"]:
+            progress.say(f"stopped; go on with: robo-rl train --resume {run.path}")
+        return summary
 
 
-def _either(should_stop: Callable[[], bool], supervised: InterventionEnv) -> Callable[[], bool]:
+def prepare(
+    opened: ExitStack,
+    config: TrainConfig,
+    run: RunFolder,
+    env: BatchedEnv,
+    make_env: MakeEnv,
+    progress: TrainingProgress | Voice,
+    should_stop: Callable[[], bool],
+    *,
+    evaluates: bool = True,
+) -> tuple[Trainer, Demonstrations]:
+    """Set up a training, from the newest checkpoint in ``run`` if there is one.
+
+    Args:
+        opened: takes what has to be closed at the end, ``run`` and ``env`` among it.
+        config: how to train.
+        run: where everything goes.
+        env: to learn in.
+        make_env: builds others of its kind.
+        progress: to show it with.
+        should_stop: asked at every step.
+        evaluates: whether ``env`` may be evaluated in, if there is no other of its kind.
+    """
+    opened.callback(run.close)
+    config = settled(config, run.path)
+    about_features: dict[str, Any] = {"seed": config.seed, "device": config.device}
+    env = with_features(env, config.agent, **about_features)
+    opened.callback(env.close)
+    evaluation_env: BatchedEnv | None = env if evaluates else None
+    if config.cell is None:  # which there is but one of
+        bare = make_env(config.eval_envs, config.seed)
+        evaluation_env = with_features(bare, config.agent, **about_features, variants=1)
+        opened.callback(evaluation_env.close)
+    progress.say(f"run folder: {run.path}")
+    demos = provide_demonstrations(config, run, make_env, progress, should_stop)
+    episodes = None
+    irretrievable = config.cell is not None or config.human is not None
+    if config.keep_episodes or (config.keep_episodes is None and irretrievable):
+        about: dict[str, Any] = {
+            "task": config.task,
+            "robot": config.robot,
+            "seed": config.seed,
+            "source": "policy",
+            "control_dt": control_period(env),
+        }
+        writer = EpisodeWriter(run.path / "episodes", env.observation_space, env.action_space, **about)
+        episodes = opened.enter_context(writer)
+    trainer = _make_trainer(config, run, env, evaluation_env, demos, progress, should_stop, episodes)
+    checkpoint = load_checkpoint(run.checkpoints, "latest")
+    run.rewind(0 if checkpoint is None else checkpoint.env_steps)
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+        progress.say(f"resumed {run.path} at {checkpoint.env_steps} steps")
+    elif config.imitates and not should_stop():
+        progress.say(f"cloning the demonstrations: {config.cloning_updates} updates")
+        imitate_first(config, trainer.agent, demos.buffer)
+    return trainer, demos
+
+
+def either(should_stop: Callable[[], bool], supervised: InterventionEnv) -> Callable[[], bool]:
     """Stop when somebody outside says so, or a person at a device does."""
     return lambda: should_stop() or supervised.stop_requested
 
@@ -119,9 +149,9 @@ def _make_trainer(
     config: TrainConfig,
     run: RunFolder,
     env: BatchedEnv,
-    evaluation_env: BatchedEnv,
+    evaluation_env: BatchedEnv | None,
     demos: Demonstrations,
-    progress: TrainingProgress,
+    progress: TrainingProgress | Voice,
     should_stop: Callable[[], bool],
     episodes: EpisodeWriter | None,
 ) -> Trainer:
@@ -198,11 +228,12 @@ def make_memory(config: TrainConfig, env: Any, memory_budget: int, folder: Path 
     )
 
 
-def _finish(
+def finish(
     trainer: Trainer, demos: Demonstrations, setup_seconds: float, reason: str, told: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Evaluate the best policy on starts that nothing was chosen by, draw, film, and store the summary."""
-    config, run, progress, env = trainer.config, trainer.run, trainer.progress, trainer.evaluation_env
+    config, run, progress = trainer.config, trainer.run, trainer.progress
+    env = trainer.evaluation_env
     train_seconds = trainer.seconds
     ended = time.monotonic()
     best = load_checkpoint(run.checkpoints, "best")
@@ -211,9 +242,9 @@ def _finish(
         trainer.agent.load_policy_state(best.tensors("policy"))
 
     def act(obs: Any, *, explore: bool) -> Any:
-        return act_on(trainer.agent, obs, explore=explore, device=env.device)
+        return act_on(trainer.agent, obs, explore=explore, device=trainer.env.device if env is None else env.device)
 
-    if reason != "interrupted":
+    if reason != "interrupted" and env is not None:
         progress.say(f"final evaluation: {config.final_episodes} episodes")
         result = evaluate(env, act, config.final_episodes, seed=FINAL_SEED, should_stop=trainer.should_stop)
         evaluation, reason = (evaluation, "interrupted") if result is None else (result, reason)
@@ -240,9 +271,7 @@ def _finish(
         video=None,
     )
     run.write_summary(summary)  # Before the film: a graphics driver may take the process with it.
-    if reason == "interrupted":
-        progress.say(f"stopped; go on with: robo-rl train --resume {run.path}")
-    else:
+    if reason != "interrupted" and env is not None:
         summary["video"] = make_film(config, run, env, act, progress)
         run.write_summary(summary)
     return summary

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,13 +16,13 @@ from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import StorageError
 from robo_rl.training.evaluation import EvaluationResult, evaluate
 from robo_rl.training.learner import Learner
-from robo_rl.training.progress import TrainingProgress
+from robo_rl.training.progress import TrainingProgress, Voice
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.tally import EpisodeTally
 
 if TYPE_CHECKING:
     from robo_rl.contracts.learning import Obs
-    from robo_rl.data.episodes import EpisodeWriter
+    from robo_rl.data.episode_writer import EpisodeWriter
     from robo_rl.human.supervision import Supervision
 
 # Start states of evaluations. They are far from the seeds that people give, so that no training start is among them;
@@ -42,7 +43,7 @@ class Trainer:
         config: how to train.
         run: where to.
         env: to learn in.
-        evaluation_env: to evaluate in.
+        evaluation_env: to evaluate in; None where nothing can be, and what training episodes came to has to do.
         learner: that experience goes to, with its agent and memory.
         progress: to show it with.
         should_stop: asked at every step; once true, training stops where its state is whole.
@@ -50,6 +51,7 @@ class Trainer:
 
     Attributes:
         supervision: takes in the steps of an environment in which people may take over, None where nobody is.
+        tally: of the episodes of training.
 
     Example:
         >>> trainer = Trainer(config, run, env, evaluation_env, learner, progress)   # doctest: +SKIP
@@ -61,9 +63,9 @@ class Trainer:
         config: TrainConfig,
         run: RunFolder,
         env: BatchedEnv,
-        evaluation_env: BatchedEnv,
+        evaluation_env: BatchedEnv | None,
         learner: Learner,
-        progress: TrainingProgress,
+        progress: TrainingProgress | Voice,
         should_stop: Callable[[], bool] = lambda: False,
         episodes: EpisodeWriter | None = None,
     ) -> None:
@@ -81,9 +83,12 @@ class Trainer:
         self._evaluated_at = -1
         # What is due and not done yet. An evaluation that is cut short stays due, and is made up for on resuming.
         self._evaluation_due = self._log_due = self._checkpoint_due = False
-        self._tally = EpisodeTally(env.num_envs, env.device)
+        self.tally = EpisodeTally(env.num_envs, env.device)
         self._warmup = torch.Generator().manual_seed(config.seed + 3)
         self._evaluating = 0.0  # seconds of this start
+        self._obs: Obs | None = None  # what was seen last
+        self._begins: torch.Tensor | None = None  # which environments have to begin an episode before the next step
+        self._refreshed = 0.0
 
     @property
     def updates(self) -> int:
@@ -120,40 +125,49 @@ class Trainer:
             StorageError: if something could not be stored; what was finished before is intact.
             Exception: whatever environment or learner raised; what is whole was stored before.
         """
+        with self.playing():
+            while (reason := self.reason_to_stop()) is None:
+                self.advance()
+            return self.conclude(reason)
+
+    @contextmanager
+    def playing(self) -> Iterator[None]:
+        """While entered, steps are taken and learned from; if that fails, what is whole is stored."""
         self._started = time.monotonic()
         with self.learner:
             try:
-                return self._train()
+                if self._evaluation_due:
+                    self._evaluate()
+                yield
             except StorageError:
                 raise
             except Exception as error:
                 self._rescue(error)
                 raise
 
-    def _train(self) -> StopReason:
-        if self._evaluation_due:
-            self._evaluate()
-        # Where both are one environment it is a robot: whatever takes long waits for the end of the episode.
-        one_env = self.evaluation_env is self.env
-        begins: torch.Tensor | None = None
-        refreshed = 0.0
-        while (reason := self._reason_to_stop()) is None:
-            if begins is None or bool(begins.any()):
-                obs = self.env.reset(begins)
-            action = self._action(obs)
-            step = self.env.step(action)
-            self._store(obs, action, step)
-            if not one_env or bool(step.done.all()):
-                self._do_what_is_due()
-            obs, begins = step.obs, step.done
-            if time.monotonic() - refreshed > _REFRESH:
-                refreshed = time.monotonic()
-                self._show()
+    def advance(self) -> bool:
+        """Take one step, and do what is due after it; return whether an episode is over with it."""
+        if self._obs is None or self._begins is None or bool(self._begins.any()):
+            self._obs = self.env.reset(self._begins)
+        obs, action = self._obs, self._action(self._obs)
+        step = self.env.step(action)
+        self._store(obs, action, step)
+        # Where there is but one environment it is a robot: whatever takes long waits for the end of the episode.
+        if self.evaluation_env not in (None, self.env) or bool(step.done.all()):
+            self._do_what_is_due()
+        self._obs, self._begins = step.obs, step.done
+        if time.monotonic() - self._refreshed > _REFRESH:
+            self._refreshed = time.monotonic()
+            self._show()
+        return bool(step.done.any())
+
+    def conclude(self, reason: StopReason) -> StopReason:
+        """Evaluate what was not evaluated yet, and store the last checkpoint; return why it stopped."""
         if reason in ("steps", "time"):
             self.learner.catch_up()
-            if self._evaluated_at != self.env_steps:
+            if self._evaluated_at != self.env_steps and not self.target_reached:
                 self._evaluate()
-                reason = "target" if self.target_reached else reason
+            reason = "target" if self.target_reached else reason
         self._show()
         if self.supervision is not None:
             self.supervision.flush()
@@ -187,7 +201,7 @@ class Trainer:
         self.env_steps, learner.updates, learner.owed = state["env_steps"], state["updates"], state["owed"]
         learner.forgone = state.get("forgone", 0.0)
         self._seconds_before = state["seconds"]
-        self._tally.load(state)
+        self.tally.load(state)
         self.target_reached = state["target_reached"]
         self.last_evaluation, self._evaluated_at = state["last_evaluation"], state["evaluated_at"]
         self._evaluation_due = state["evaluation_due"]
@@ -213,13 +227,14 @@ class Trainer:
             self.episodes.add(obs, action, step)
         before = self.env_steps
         self.env_steps += self.env.num_envs
-        ended_with = self._tally.add(step)
+        ended_with = self.tally.add(step)
         if self.env_steps > self.config.warmup_steps:  # Before, random actions were played and no weights.
             if ended_with is not None:
                 self.learner.remember_episode(ended_with)
             if self.supervision is None or self.supervision.ready:
                 self.learner.allow(self.env.num_envs)
-        self._evaluation_due |= self._crossed(self.config.eval_every, before)
+        evaluates = self.evaluation_env is not None and not self.target_reached
+        self._evaluation_due |= evaluates and self._crossed(self.config.eval_every, before)
         self._log_due |= self._crossed(self.config.log_every, before)
         self._checkpoint_due |= self._crossed(self.config.checkpoint_every, before)
 
@@ -265,13 +280,15 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Evaluate, keep the policy if none was better, and see whether the target is reached."""
+        if self.evaluation_env is None:
+            return
         self._evaluation_due = True
         self.learner.catch_up()
         with self.learner.quiet():
-            self._evaluate_now()
+            self._evaluate_in(self.evaluation_env)
 
-    def _evaluate_now(self) -> None:
-        result = self._measure("evaluation", self.config.eval_episodes, PERIODIC_SEED)
+    def _evaluate_in(self, env: BatchedEnv) -> None:
+        result = self._measure(env, "evaluation", self.config.eval_episodes, PERIODIC_SEED)
         if result is None:
             return
         self._evaluation_due = False
@@ -279,7 +296,7 @@ class Trainer:
         self.last_evaluation = result.to_json()
         target = self.config.target_success
         if target is not None and result.success_rate >= target:
-            confirmation = self._measure("confirmation", self.config.final_episodes, CONFIRMATION_SEED)
+            confirmation = self._measure(env, "confirmation", self.config.final_episodes, CONFIRMATION_SEED)
             self.target_reached = confirmation is not None and confirmation.success_rate >= target
         score = [float(self.target_reached), result.success_rate, result.mean_return]
         if score >= self._best:  # Of equals the newest: it has learned for longer.
@@ -287,12 +304,12 @@ class Trainer:
             state = self._state() | {"score": score, "evaluation": self.last_evaluation}
             save_checkpoint(self.run.checkpoints, "best", {"policy": self.agent.policy_state()}, state)
 
-    def _measure(self, kind: str, episodes: int, seed: int) -> EvaluationResult | None:
+    def _measure(self, env: BatchedEnv, kind: str, episodes: int, seed: int) -> EvaluationResult | None:
         self._show(doing=kind)
         began = time.monotonic()
         result = evaluate(
-            self.evaluation_env,
-            lambda obs, explore: act_on(self.agent, obs, explore=explore, device=self.evaluation_env.device),
+            env,
+            lambda obs, explore: act_on(self.agent, obs, explore=explore, device=env.device),
             episodes,
             seed=seed,
             should_stop=self.should_stop,
@@ -309,7 +326,7 @@ class Trainer:
 
     def _log(self) -> None:
         learned_from = self.env_steps - self.config.warmup_steps
-        row = {"kind": "train", **self._counters(), "episodes": self._tally.episodes, **self._tally.figures()}
+        row = {"kind": "train", **self._counters(), "episodes": self.tally.episodes, **self.tally.figures()}
         row["utd"] = round(self.updates / learned_from, 4) if learned_from > 0 else 0.0
         row |= self.learner.figures()
         if self.supervision is not None:
@@ -320,7 +337,7 @@ class Trainer:
 
     def _show(self, doing: str = "training") -> None:
         limit = self.config.max_minutes
-        figures = self._tally.figures()
+        figures = self.tally.figures()
         self.progress.update(
             self.env_steps,
             self.updates,
@@ -333,7 +350,8 @@ class Trainer:
     def _counters(self) -> dict[str, Any]:
         return {"env_steps": self.env_steps, "updates": self.updates, "wall_seconds": round(self.seconds, 3)}
 
-    def _reason_to_stop(self) -> StopReason | None:
+    def reason_to_stop(self) -> StopReason | None:
+        """Why training is over, None if it is not."""
         if self.should_stop():
             return "interrupted"
         if self.target_reached:
@@ -356,7 +374,7 @@ class Trainer:
             "owed": self.learner.owed,
             "forgone": self.learner.forgone,
             "seconds": self.seconds,
-            **self._tally.state(),
+            **self.tally.state(),
             "target_reached": self.target_reached,
             "evaluated_at": self._evaluated_at,
             "evaluation_due": self._evaluation_due,

@@ -1,4 +1,4 @@
-"""A quarter of a minute of the endurance run, in a process of its own, which is frozen among other things."""
+"""One round of the endurance run, in a process of its own, which is frozen among other things."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.franka_endurance import withstood
+from benchmarks.endurance import withstood
 from hardware.emulation import franka_sim
 from robo_rl.errors import UserError
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def _endure(simulator: str, drive: str, out: Path) -> dict:
-    words = ["--simulator", simulator, "--drive", drive, "--minutes", "0.25", "--out", str(out)]
+    words = ["--simulator", simulator, "--drive", drive, "--minutes", "0.1", "--out", str(out)]
     command = [sys.executable, "-m", "benchmarks.franka_endurance", *words]
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}

@@ -122,7 +122,7 @@ def test_arms_of_the_pixel_study_differ_in_what_is_compared_only():
 
 
 def test_a_run_of_the_pixel_study_goes_on_where_it_was_stopped(tmp_path):
-    from robo_rl.training.config import to_json
+    from robo_rl.settings import to_json
     from robo_rl.training.durable import write_json
 
     options = pixels.Options(work=tmp_path)

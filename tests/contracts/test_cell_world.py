@@ -20,7 +20,7 @@ import torch
 pytest.importorskip("rclpy")
 
 from envs.registry import make_task
-from hardware.cell import load_cell
+from hardware.cell_file import load_cell
 from hardware.ros import Session
 from hardware.world import CellWorld
 from robo_rl import geometry

@@ -238,6 +238,19 @@ def pursue(robot: Robot, pos, rot=None, seconds=2.0, each: Callable[[], None] = 
     return number
 
 
+def arrive(robot: Robot, pos, rot=None) -> int:
+    """Command one pose, as a policy would, until tool and target have been there for a while, or patience ends."""
+    rot = newest(robot).tcp_rot if rot is None else rot
+    deadline, number, there = time.monotonic() + PATIENCE, 0, 0
+    while there < 5 and time.monotonic() < deadline:
+        number = pursue(robot, pos, rot, seconds=0.04)
+        state, applied = newest(robot), robot.applied()
+        near = np.linalg.norm(state.tcp_pos - pos) < NEAR and geometry.distance(state.tcp_rot, rot) < NEAR_ANGLE
+        near = near and np.linalg.norm(applied.pos - pos) < 2e-3 and geometry.distance(applied.rot, rot) < 0.02
+        there = there + 1 if near else 0
+    return number
+
+
 def center(spec: RobotSpec) -> np.ndarray:
     return 0.5 * (np.array(spec.workspace_low) + np.array(spec.workspace_high))
 
@@ -297,7 +310,7 @@ def test_an_age_that_no_state_can_have_is_refused(arm):
 
 def test_left_alone_it_holds(arm):
     before = newest(arm)
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - before.tcp_pos) < NEAR, 1.0)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - before.tcp_pos) < NEAR, 0.5)
     assert arm.status().mode == "holding"
 
 
@@ -305,7 +318,8 @@ def test_it_goes_where_it_is_told_to_and_says_so(arm):
     before = newest(arm)
     target, rot = inwards(arm, 0.04), geometry.yaw(np.array(0.15)) @ before.tcp_rot
     modes = set()
-    number = pursue(arm, target, rot, each=lambda: modes.add(arm.status().mode))
+    pursue(arm, target, rot, seconds=0.3, each=lambda: modes.add(arm.status().mode))
+    number = arrive(arm, target, rot)
     until(lambda: arm.applied().id == number, "the last command is pursued")
     state, applied = newest(arm), arm.applied()
     np.testing.assert_allclose(state.tcp_pos, target, atol=NEAR)
@@ -319,12 +333,12 @@ def test_it_goes_where_it_is_told_to_and_says_so(arm):
 
 def test_a_command_that_expires_is_held_and_said_to_have_expired(arm):
     target = inwards(arm, 0.03)
-    number = pursue(arm, target, seconds=1.5)
+    number = arrive(arm, target)
     until(lambda: arm.status().mode == "holding", "it holds")
     until(lambda: "expired" in arm.applied().reasons, "it says why")
     assert arm.applied().id == number
     held = newest(arm).tcp_pos
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR, 0.5)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR, 0.3)
 
 
 def test_it_does_not_go_on_when_a_command_expires_on_the_way(arm):
@@ -337,19 +351,23 @@ def test_it_does_not_go_on_when_a_command_expires_on_the_way(arm):
     gone = newest(arm).tcp_pos
     # 0.1 s and the 50 ms that it may take at the largest speed, the way to stop, and a busy machine.
     assert np.linalg.norm(gone - start) < 0.09
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - gone) < NEAR, 0.5)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - gone) < NEAR, 0.3)
 
 
 @pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.3, 1.0, 1.0)])
 def test_it_cannot_be_sent_out_of_the_work_space(arm, direction):
-    seen, far = [], []
+    seen, far, targets = [], [], [arm.applied().pos]
 
     def look() -> None:
         applied = arm.applied()
         seen.extend(applied.reasons)
+        targets.append(applied.pos)
         far.append(max(outside(arm, applied.pos), outside(arm, newest(arm).tcp_pos) - 0.01))
 
-    pursue(arm, newest(arm).tcp_pos + 2.0 * np.array(direction), seconds=2.0, each=look)
+    goal, deadline = newest(arm).tcp_pos + 2.0 * np.array(direction), time.monotonic() + PATIENCE
+    while len(targets) < 10 or np.ptp(targets[-5:], axis=0).max() > 1e-4:  # it has got as far as it goes
+        assert time.monotonic() < deadline
+        pursue(arm, goal, seconds=0.04, each=look)
     assert max(far) <= 1e-6
     assert "workspace" in seen
 
@@ -407,7 +425,7 @@ def test_a_malformed_command_is_refused_counted_and_moves_nothing(arm, what):
         arm.command(ToolCommand(next(_ids), **fields))
     until(lambda: arm.status().rejected > rejected, "it is counted")
     assert arm.status().mode == "holding"
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - before.tcp_pos) < NEAR, 0.2)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - before.tcp_pos) < NEAR, 0.15)
 
 
 def test_a_command_out_of_order_is_refused(arm):
@@ -422,7 +440,7 @@ def test_a_policy_gone_mad_does_no_harm(arm):
     """Jumps all over the place at 20 Hz: no fault, and every limit kept."""
     random = np.random.default_rng(0)
     home = Chain(arm.spec).forward(np.array(arm.spec.home))[1]
-    for _ in range(60):
+    for _ in range(40):
         pos = center(arm.spec) + random.normal(0.0, 0.5, 3)
         command(arm, pos, geometry.exp(random.normal(0.0, 1.0, 3)) @ home, gripper=float(random.normal(0.0, 0.1)))
         time.sleep(0.05)
@@ -465,7 +483,7 @@ def test_it_moves_through_joint_space(arm, case):
     assert geometry.distance(state.tcp_rot, rot) < NEAR_ANGLE
     if case.joint_moves:
         np.testing.assert_allclose(state.joint_pos, goal, atol=0.03)
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - pos) < NEAR, 0.5)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - pos) < NEAR, 0.3)
 
 
 def test_a_command_ends_a_move(arm):
@@ -504,12 +522,12 @@ def test_stop_latches_until_somebody_recovers(arm):
         arm.move_joints(np.array(arm.spec.home), 0.02)
     time.sleep(0.3)
     held = newest(arm).tcp_pos
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR and arm.status().fault == "stopped", 0.5)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR and arm.status().fault == "stopped", 0.3)
     arm.recover()
     until(lambda: arm.status().mode == "holding", "it goes on holding")
     assert arm.status().fault == ""
     target = inwards(arm, 0.02)
-    pursue(arm, target, seconds=1.5)
+    arrive(arm, target)
     np.testing.assert_allclose(newest(arm).tcp_pos, target, atol=NEAR)
 
 
@@ -521,7 +539,7 @@ def test_stop_ends_a_move(arm):
     until(lambda: arm.status().mode == "fault", "it is stopped")
     until(lambda: bool(np.abs(newest(arm).joint_vel).max() < 0.05), "it comes to rest")
     held = newest(arm).tcp_pos
-    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR, 0.5)
+    assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - held) < NEAR, 0.3)
 
 
 def test_stop_may_be_called_again_and_recover_without_a_fault(arm):
@@ -535,12 +553,11 @@ def test_stop_may_be_called_again_and_recover_without_a_fault(arm):
     assert arm.status().mode == "holding"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: getattr(case, "name", None))
-def test_closing_once_more_is_no_error(case):
-    with case.make() as robot:
-        assert newest(robot).stamp > 0.0
-        robot.close()
-        robot.close()
-        time.sleep(0.3)
-        with pytest.raises(Stale):
-            robot.state()
+def test_closing_once_more_is_no_error(opened):
+    """The last test of its arm."""
+    robot, _ = opened
+    robot.close()
+    robot.close()
+    time.sleep(0.3)
+    with pytest.raises(Stale):
+        robot.state()

@@ -246,6 +246,27 @@ def test_a_masked_reset_leaves_the_others_alone(world):
     assert (disturbed["tcp_pos"][1] - undisturbed["tcp_pos"][1]).norm() > 0.05
 
 
+def test_to_carry_on_moves_nothing_and_begins_the_time_anew(world, build):
+    fresh = build(1)
+    with pytest.raises(UserError, match="reset"):
+        fresh.carry_on(torch.tensor([True], device=fresh.device))
+    fresh.close()
+    mask = torch.tensor([True, False, True], device=world.device)
+    command = hold(begin(world), pos=torch.full((B, 3), 0.4, device=world.device), width=0.03)
+    before = run(world, command, 4)
+    after = world.carry_on(mask)
+    assert set(after) == set(before)
+    for name in before:
+        if name != "time":
+            assert torch.equal(after[name], before[name]), name
+    assert near(after["time"], torch.tensor([[0.0], [4 * DT], [0.0]]))
+    disturbed = run(world, command, 3)
+    assert near(disturbed["time"], torch.tensor([[3 * DT], [7 * DT], [3 * DT]]))
+    command = hold(begin(world), pos=torch.full((B, 3), 0.4, device=world.device), width=0.03)
+    undisturbed = run(world, command, 7)
+    same({**undisturbed, "time": disturbed["time"]}, disturbed)
+
+
 def test_a_batch_of_one_does_what_a_row_of_many_does(world, build):
     single = build(1)
     readings = []

@@ -44,7 +44,7 @@ def outside(tmp_path, monkeypatch):
 
 
 def test_the_built_in_tasks_are_found_in_their_files():
-    assert registry.task_names() == ["peg_insertion", "peg_insertion_hard", "pick_cube", "reach"]
+    assert registry.task_names() == ["peg_insertion", "peg_insertion_hard", "pick_cube", "place_cube", "reach"]
     for name in registry.task_names():
         kind = registry.task_class(name)
         assert issubclass(kind, Task)
@@ -79,7 +79,7 @@ def test_a_task_from_outside_is_found_by_its_dotted_path(outside):
     ("name", "says"),
     [
         ("peg_insert", "unknown task 'peg_insert'; did you mean 'peg_insertion'"),
-        ("outside_tasks.FineReach", "known: peg_insertion, peg_insertion_hard, pick_cube, reach"),
+        ("outside_tasks.FineReach", "known: peg_insertion, peg_insertion_hard, pick_cube, place_cube, reach"),
         ("no_such_package:Task", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("outside_broken:Task", "No module named 'no_such_module_anywhere'"),
         ("outside_faulty:Task", "RuntimeError: first line second line"),

@@ -8,6 +8,7 @@ import pytest
 from controllers.single import SingleChain, damped_inverse
 from hardware.actuation import Estimate, JointActuator, PoseActuator, TorqueActuator, actuator, external_wrench
 from hardware.arms.drive import Delegated
+from hardware.safety.filter import SafetyFilter
 from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.robots import robot
@@ -191,3 +192,81 @@ def test_forces_are_found_from_joint_torques():
     np.testing.assert_allclose(external_wrench(now.jacobian, now.inverse, torque), wrench, rtol=0.1, atol=0.1)
     torque[1:] = np.nan
     assert np.isnan(external_wrench(now.jacobian, now.inverse, torque)).all()
+
+
+def in_the_work_space(name, rate, lag):
+    """How far set-points and a lagging tool come out of the work space of an arm that is sent all over, and beyond, m.
+
+    The commands go through the safety filter, as in the guarded arm.
+    """
+    spec = robot(name)
+    limits, chain, home = SafetyLimits.of(spec), SingleChain(spec), np.array(spec.home)
+    low, high = np.array(limits.workspace_low), np.array(limits.workspace_high)
+    middle, rot = chain.forward(home)[:2]
+    guard, drive = SafetyFilter(spec, limits, rot), Told("joints")
+    drive.spec = spec
+    made = JointActuator(drive, limits)
+    random, q, out = np.random.default_rng(0), home, {"told": [], "measured": []}
+
+    def now():
+        pos, turned, jacobian = chain.forward(q)
+        zero = np.zeros(spec.dof)
+        return Estimate(
+            0.0, q, zero, zero, zero, pos, turned, jacobian, damped_inverse(jacobian), np.zeros(6), np.zeros(6), 0.0, ""
+        )
+
+    def pursue(target, seconds):
+        nonlocal q
+        for _ in range(int(seconds * rate)):
+            here = now()
+            guard.advance(*target, here.pos, here.rot, q, here.jacobian, here.inverse, 1.0 / rate)
+            made.track(here, guard.pos, guard.rot, 1.0 / rate)
+            q = q + (drive.joints - q) / (1.0 + lag * rate)
+            for key, at in (("told", drive.joints), ("measured", q)):
+                pos = chain.forward(at)[0]
+                out[key].append(float(np.maximum(low - pos, pos - high).max()))
+
+    guard.reset(*chain.forward(home)[:2])
+    made.begin(now())
+    for _ in range(8):
+        corner = np.where(random.integers(0, 2, 3), high + 0.3, low - 0.3)
+        tilt = geometry.exp(random.normal(0.0, 1.0, 3)) @ rot
+        pursue((corner, tilt), 1.0)
+        pursue((random.uniform(low, high), rot), 0.3)
+    pursue((middle, rot), 5.0)
+    if spec.dof == 6:  # wherever it was, it gets away; a joint that is redundant may have drifted to its limit
+        np.testing.assert_allclose(chain.forward(drive.joints)[0], middle, atol=1e-3)
+    return {key: max(values) for key, values in out.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("widowx250s", 50.0), ("widowx250s", 200.0), ("widowx_ai", 50.0), ("panda", 50.0), ("fr3", 50.0)]
+)
+def test_no_set_point_has_the_tool_out_of_the_work_space(name, rate):
+    out = in_the_work_space(name, rate, lag=0.04)
+    assert out["told"] <= 1e-6
+
+
+def test_from_outside_of_the_work_space_set_points_only_come_back():
+    spec = robot("widowx250s")
+    limits, chain = SafetyLimits.of(spec), SingleChain(spec)
+    high = np.array(limits.workspace_high)
+    home = np.array(spec.home)
+    inside, rot, _ = chain.forward(home)
+    q = home.copy()
+    while chain.forward(q)[0][2] < high[2] + 0.02:
+        q[1] -= 0.01
+    drive = Told("joints")
+    drive.spec = spec
+    made = JointActuator(drive, limits)
+    pos, _, jacobian = chain.forward(q)
+    zero = np.zeros(6)
+    now = Estimate(0.0, q, zero, zero, zero, pos, rot, jacobian, damped_inverse(jacobian), zero, zero, 0.0, "")
+    made.begin(now)
+    heights = [pos[2]]
+    for target in (np.array([inside[0], inside[1], high[2] + 0.2]), inside):
+        for _ in range(300):
+            made.track(now, target, rot, 0.01)
+            heights.append(chain.forward(drive.joints)[0][2])
+    assert max(np.diff(np.maximum(heights, high[2]))) <= 1e-6
+    np.testing.assert_allclose(chain.forward(drive.joints)[0], inside, atol=1e-3)

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from hardware.cell import load_cell, save_cell, shipped
+from hardware.cell_file import SHIPPED, load_cell, save_cell, shipped
 from robo_rl.errors import UserError
 
 GOOD = {
@@ -152,14 +152,12 @@ def test_every_driver_checks_its_settings_before_anything_is_opened(tmp_path, ar
 
 
 def test_a_cell_is_read_without_any_sdk():
-    from hardware import cell
-
     blocked = ("rclpy", "cv2", "pyrealsense2", "franky", "pylibfranka", "dynamixel_sdk", "trossen_arm", "torch")
     program = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
-        "from hardware.cell import load_cell, shipped\nfor path in shipped(): load_cell(path)"
+        "from hardware.cell_file import load_cell, shipped\nfor path in shipped(): load_cell(path)"
     )
-    root = str(cell.SHIPPED.parents[1])
+    root = str(SHIPPED.parents[1])
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root, env={**os.environ, "PYTHONPATH": root})
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from controllers.kinematics import Chain
 from hardware import check, check_limits
-from hardware.check import CommandIds, Expected, check_camera, check_skew, check_stop, control_loop, past_faults
+from hardware.check import Expected, check_camera, check_skew, check_stop, control_loop, past_faults
+from hardware.findings import CommandIds
 from hardware.safety.filter import SafetyFilter
 from hardware.safety.limits import SafetyLimits
 from robo_rl.contracts import Applied, Frame, RobotState, RobotStatus

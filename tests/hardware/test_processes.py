@@ -11,7 +11,8 @@ import pytest
 
 from hardware import processes
 from hardware.cell import ArmEntry, CameraEntry, Cell
-from hardware.processes import CellProcesses, trouble
+from hardware.processes import CellProcesses, Deaths, trouble
+from robo_rl.training.durable import StorageError
 
 CELL = Cell(
     "mine",
@@ -69,13 +70,59 @@ def test_a_node_that_was_killed_is_started_anew_and_no_refusal(nodes, tmp_path):
 def test_a_refusal_is_forgotten_once_a_successor_runs(nodes, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_SETTLED", 0.3)
     flag = tmp_path / "flag"
-    program = f'if [ ! -e {flag} ]; then touch {flag}; echo "$4: error: not yet"; exit 2; fi; exec sleep 60'
+    program = f'if [ $4 = arm -a ! -e {flag} ]; then touch {flag}; echo "$4: error: not yet"; exit 2; fi; exec sleep 60'
     with nodes(program):
-        wait(lambda: trouble(tmp_path / "cell", "arm") + trouble(tmp_path / "cell", "top") == "not yet")
-        wait(lambda: trouble(tmp_path / "cell", "arm") + trouble(tmp_path / "cell", "top") == "")
+        wait(lambda: trouble(tmp_path / "cell", "arm") == "not yet")
+        wait(lambda: trouble(tmp_path / "cell", "arm") == "")
 
 
 def test_nothing_is_known_of_a_cell_that_never_ran(tmp_path):
     assert trouble(tmp_path, "arm") == ""
     (tmp_path / "nodes.json").write_text("{")
     assert trouble(tmp_path, "arm") == ""
+
+
+def test_a_full_disk_is_told_and_nodes_are_looked_after_all_the_same(nodes, tmp_path, monkeypatch, caplog):
+    refuse = 'if [ $4 = top ]; then echo "top: error: no camera"; exit 2; fi; exec sleep 60'
+    real = processes.write_json
+
+    def full(path, value):
+        raise StorageError(f"the disk is full: could not write {path}")
+
+    with nodes(refuse) as cell:
+        monkeypatch.setattr(processes, "write_json", full)
+        first = cell.running["arm"]
+        os.kill(first.pid, signal.SIGKILL)
+        wait(lambda: cell.running["arm"] is not first)
+        wait(lambda: "the disk is full" in caplog.text)
+        time.sleep(0.5)
+        assert caplog.text.count("the disk is full") == 1
+        monkeypatch.setattr(processes, "write_json", real)
+        wait(lambda: "no camera" in trouble(tmp_path / "cell", "top"))
+
+
+class Ended:
+    """A process that has ended."""
+
+
+def test_deaths_are_counted_once_and_too_many_are_the_end(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    deaths, process = Deaths(), Ended()
+    assert deaths.ago("arm") == float("inf")
+    assert deaths.count("arm", process) == 1
+    assert deaths.count("arm", process) == 0
+    assert not deaths.start_again("arm")
+    now[0] += 1.5
+    assert deaths.ago("arm") == 1.5
+    assert deaths.start_again("arm")
+    assert deaths.count("camera", process) == 1  # of another name, which has deaths of its own
+    assert [deaths.count("arm", Ended()) for _ in range(3)] == [2, 3, 4]
+    now[0] += 59.0  # the first is forgotten
+    assert deaths.count("arm", Ended()) == 4
+    assert not deaths.left_alone("arm")
+    assert deaths.count("arm", Ended()) == 5
+    now[0] += 3600.0
+    assert deaths.left_alone("arm")
+    assert not deaths.start_again("arm")
+    assert deaths.start_again("camera")

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware.cell import CameraEntry, Cell, RosEntry, load_cell, save_cell
+from hardware.cell import CameraEntry, Cell, RosEntry
+from hardware.cell_file import load_cell, save_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 DOMAIN = 1 + (os.getpid() * 13 + 70) % 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import threading
 import time
 
@@ -10,15 +11,21 @@ import numpy as np
 import pytest
 import torch
 
+import hardware.world
 from envs.env import Env
 from envs.registry import make_task
 from hardware.arm import Arm
 from hardware.emulation.in_process import InProcessPoseDrive
 from hardware.safety.limits import SafetyLimits
 from hardware.world import CellWorld
-from robo_rl.contracts import Command, Frame, Task, World
+from robo_rl.contracts import Command, Frame, HumanInput, Task, World
+from robo_rl.data.episodes import Episode, EpisodeWriter, episode_files, load_episodes
+from robo_rl.data.journal import read_journal
 from robo_rl.errors import InvalidAction, MissingReading, Stale, UserError
+from robo_rl.human.intervention import InterventionEnv
+from robo_rl.human.recording import record_person
 from robo_rl.robots import robot as spec_of
+from robo_rl.training.durable import StorageError
 
 # Five times as fast as a policy acts: what is shown is the same, and sooner.
 PANDA = dataclasses.replace(spec_of("panda"), control_rate=50.0)
@@ -30,10 +37,16 @@ def drive():
     return InProcessPoseDrive(PANDA, rate=200.0)
 
 
+# A machine so busy that it stalls is no arm that has fallen silent.
+LIMITS = dataclasses.replace(
+    SafetyLimits.of(PANDA), max_state_age=2.0, max_speed=1.0, max_rotation_speed=4.0, joint_speed=1.0
+)
+
+
 @pytest.fixture
-def arm(drive):
-    # A machine so busy that it stalls is no arm that has fallen silent.
-    with Arm(drive, dataclasses.replace(SafetyLimits.of(PANDA), max_state_age=2.0)) as opened:
+def arm(drive, monkeypatch):
+    monkeypatch.setattr(hardware.world, "_RETREAT_SPEED", 0.4)
+    with Arm(drive, LIMITS) as opened:
         yield opened
 
 
@@ -107,6 +120,35 @@ def test_the_expert_reaches_with_what_a_cell_can_know(world):
         if bool(step.terminated[0]):
             break
     assert bool(step.info["success"][0])
+
+
+def test_to_carry_on_moves_nothing_and_begins_the_time_anew(world):
+    with pytest.raises(UserError, match="reset"):
+        world.carry_on(torch.tensor([True]))
+    _, reading = begin(world)
+    for _ in range(6):
+        reading = world.step(Command(reading["target_pos"] + 0.005, reading["target_rot"], reading["gripper_target"]))
+    time.sleep(0.5)  # the command is valid no longer, and the arm holds
+    overruns = world.overruns
+    again = world.carry_on(torch.tensor([True]))
+    assert float(again["time"]) < 0.2 < float(reading["time"])
+    assert torch.equal(again["target_pos"], reading["target_pos"])
+    assert (again["tcp_pos"] - reading["tcp_pos"]).norm() < 0.03
+    after = world.step(hold(again))
+    assert not bool(after["interrupted"])
+    assert float(after["time"]) == pytest.approx(world.control_dt, abs=0.1)
+    assert world.overruns == overruns  # what lay between the episodes is no part of a control period
+
+
+def test_a_fault_between_two_episodes_is_told_by_the_first_reading(world, arm):
+    env = Env(world, TASK)
+    env.reset()
+    arm.stop("somebody has pressed the button")
+    threading.Timer(0.3, arm.recover).start()
+    env.carry_on()
+    assert bool(env.reading["interrupted"])
+    env.reset()
+    assert not bool(env.reading["interrupted"])
 
 
 def test_a_task_that_needs_a_simulator_is_refused_by_the_name_of_the_reading(world):
@@ -231,3 +273,65 @@ def test_a_silent_camera_cuts_the_episode_and_is_waited_for_before_the_next(arm)
     reading = world.step(hold(reading))
     assert bool(reading["interrupted"])
     assert not bool(world.step(hold(reading))["interrupted"])
+
+
+class Pusher:
+    """A person who pushes, and is content with each tenth step."""
+
+    device = "gamepad"
+
+    def begin(self):
+        """There is nothing to forget."""
+
+    def read(self, view):
+        return HumanInput(
+            torch.tensor([0.2, 0.0, 0.0]), label="success" if view.step == 9 else None, device=self.device
+        )
+
+    def close(self):
+        """Nothing to let go of."""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_recording_and_the_arm_holds(drive, small_disk):
+    """The disk that the arm writes its faults to as well."""
+    limits = dataclasses.replace(SafetyLimits.of(PANDA), max_state_age=2.0)
+    with Arm(drive, limits, fault_folder=small_disk / "faults") as arm:
+        env = InterventionEnv(Env(CellWorld(arm, {}, TASK.scene(), max_age=2.0), TASK), {0: Pusher()})
+        about = {"task": TASK.name, "robot": PANDA.name, "seed": 0}
+        with pytest.raises(StorageError, match="the disk is full: could not write"):
+            record_person(env, small_disk / "demonstrations", 10**9, **about)
+        cycles = arm.state(2.0).stamp
+        wait_for(lambda: arm.status().mode == "holding")
+        arm.stop("a fault, which there is no room to log")
+        wait_for(lambda: arm.status().counters["fault_log_errors"] == 1)
+        held = arm.state(2.0)
+        assert held.stamp > cycles
+        assert arm.status().fault == "stopped"
+        arm.recover()
+        wait_for(lambda: arm.status().mode == "holding")
+        np.testing.assert_allclose(arm.state(2.0).tcp_pos, held.tcp_pos, atol=5e-3)
+    folder = small_disk / "demonstrations"
+    files, (journal,) = episode_files(folder), folder.glob("*.journal")
+    assert len(load_episodes(folder)) == len(files) > 0
+    under_way = len(list(read_journal(journal)))
+    files[0].unlink()  # somebody makes room
+    with EpisodeWriter(folder, env.observation_space, env.action_space, source="human", **about) as writer:
+        assert [len(Episode.load(path)) for path in writer.stored] == [under_way] * (under_way > 0)
+
+
+def wait_for(condition, patience=20.0):
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -10,14 +10,15 @@ const $ = (id) => document.getElementById(id);
 const WHO = { policy: "policy in control", override: "you in control", blend: "you and policy", residual: "you on top of policy" };
 const STALE = 1500; // ms without a state, after which the page says so
 
-let about = {}, role = {}, state = null, stateAt = 0, connected = false, trouble = "";
+let about = {}, role = {}, state = null, stateAt = 0, connected = false, trouble = "", ended = "";
 const cameras = [];
 const view = new View($("view"), true);
 const curves = new Curves($("curves"));
 
 const link = new Link({
-  open: () => (connected = true),
+  open: () => { connected = true; ended = ""; },
   closed: (why) => { connected = false; trouble = why; refresh(); },
+  ended: (message) => { ended = message.why; refresh(); },
   about: (message) => { about = message; describe(); },
   role: (message) => { role = message; refresh(); },
   state: (message) => { state = message; stateAt = performance.now(); live(); refresh(); },
@@ -93,12 +94,16 @@ function live() {
 function refresh() {
   const mine = holding(), others = (role.viewers?.length ?? 1) - 1;
   $("role").classList.toggle("mine", mine);
-  $("role-text").textContent = !connected ? trouble || "connecting …" : mine ? `you hold control${others ? `, ${others} watching` : ""}` : `${role.holder ?? "nobody"} holds control`;
+  $("role-text").textContent = !connected ? trouble || (ended ? "ended" : "connecting …") : mine ? `you hold control${others ? `, ${others} watching` : ""}` : `${role.holder ?? "nobody"} holds control`;
   $("ask").hidden = !connected || mine;
   $("ask").textContent = role.asking && role.asking === role.you ? "Asked …" : "Ask for control";
   $("notice").hidden = !(mine && role.asking);
   $("notice-text").textContent = `${role.asking} asks for control. Without an answer they get it in ten seconds.`;
   for (const button of document.querySelectorAll("[data-press], #pause, #end, #release")) button.disabled = !mine;
+  $("banner").hidden = !(ended || state?.paused || state?.stopped);
+  $("banner").classList.toggle("stopped", Boolean(ended || state?.stopped));
+  $("banner-text").textContent = ended ? `Ended, and the robot holds: ${ended}` : state?.stopped ? "STOPPED. Look at the robot, release the stop, then resume." : "Paused. The robot holds.";
+  $("release").hidden = Boolean(ended) || !state?.stopped;
   if (!state) return;
   const silent = performance.now() - stateAt > STALE && !state.paused && !state.waiting;
   const who = !connected || silent ? "none" : state.waiting && !state.paused && state.authority === "policy" && !state.step ? "ready" : state.authority;
@@ -117,10 +122,6 @@ function refresh() {
   $("pause").firstChild.textContent = state.paused ? "Resume" : "Pause";
   $("pause").disabled = !mine || state.stopped;
   $("device").textContent = controls.device;
-  $("banner").hidden = !(state.paused || state.stopped);
-  $("banner").classList.toggle("stopped", Boolean(state.stopped));
-  $("banner-text").textContent = state.stopped ? "STOPPED. Look at the robot, release the stop, then resume." : "Paused. The robot holds.";
-  $("release").hidden = !state.stopped;
 }
 
 for (const button of document.querySelectorAll("[data-press]")) button.onclick = () => { press(button.dataset.press); button.blur(); };

@@ -116,3 +116,39 @@ def test_a_cube_counts_as_lifted_only_in_the_gripper():
     assert reward.failure.tolist() == [False, False, False, True]
     lift = reward.terms()["lift"]
     assert lift[0] > lift[2] > lift[3]
+
+
+def test_a_cube_counts_as_placed_only_where_it_may_lie_and_is_let_go():
+    task = make_task("place_cube")
+    half = task.cube_size / 2
+    places = [[0, 0, half], [0, 0, half], [0, 0, half], [0, 0, 0.1], [0.15, 0, half], [0.4, 0, half]]
+    cube = torch.tensor(places) + torch.tensor(task.robot.work_center) * torch.tensor([1.0, 1.0, 0.0])
+    over = torch.tensor([0.1, 0.1, 0.0, 0.0, 0.1, 0.1])
+    width = torch.tensor([0.08, 0.034, 0.08, 0.034, 0.08, 0.08])[:, None]
+    tool = cube + torch.stack([torch.zeros(6), torch.zeros(6), over], dim=1)
+    reward = task.reward(Reading({"object.cube.pos": cube, "tcp_pos": tool, "gripper_width": width}))
+    assert reward.success.tolist() == [True, False, False, False, False, False]
+    assert reward.failure.tolist() == [False, False, False, False, False, True]
+    assert reward.terms()["lower"].tolist() == pytest.approx([1.0, 1.0, 1.0, 0.0, 1.0, 1.0], abs=1e-3)
+    assert reward.terms()["withdraw"].tolist() == pytest.approx([1.0, 0.0, 0.0, 0.0, 1.0, 1.0], abs=1e-3)
+
+
+def test_picking_and_placing_undo_each_other():
+    """The experts of both carry on from each other's ends, in one world that is reset once."""
+    from envs.env import GuestEnv
+
+    forward = make_env(make_task("pick_cube"), num_envs=8, seed=3, threads=1)
+    backward = GuestEnv(forward.world, make_task("place_cube"), seed=3)
+    forward.reset()
+    for turn in range(4):
+        env = (forward, backward)[turn % 2]
+        if turn:
+            env.carry_on()
+        solved = torch.zeros(8, dtype=torch.bool)
+        for _ in range(env.horizon):
+            step = env.step(env.expert_action())
+            solved |= step.info["success"]
+            if solved.all():
+                break
+        assert solved.float().mean() > 0.8, turn
+    forward.close()

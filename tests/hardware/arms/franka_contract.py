@@ -41,8 +41,7 @@ def _franka() -> Iterator[Robot]:
 
 
 suite.CASES[:] = [suite.Case(f"{os.environ.get('FRANKA_DRIVE')} fr3", _franka)]
-# A second arm while the first one is open, as one test wants it, finds the control unit taken.
-globals().update({n: v for n, v in vars(suite).items() if n.startswith("test_") and "closing_once_more" not in n})
+globals().update({name: each for name, each in vars(suite).items() if name.startswith("test_")})
 arm, case = suite.arm, suite.case
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from envs.registry import make_task, task_names
-from hardware.cell import SHIPPED, load_cell, shipped
+from hardware.cell_file import SHIPPED, load_cell, shipped
 from hardware.devices import make_arm, settings_of
 from hardware.emulation.dynamixel_bus import widowx_bus
 from robo_rl.errors import UserError

@@ -47,8 +47,9 @@ class Simulator:
         )
         assert self._process.stdout.readline() == "ready\n"
 
-    def fault(self, name: str) -> None:
-        self._process.stdin.write(f"fault {name}\n")
+    def fault(self, line: str) -> None:
+        """As ``serve_trossen.py`` takes it."""
+        self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "done\n"
 
@@ -210,7 +211,7 @@ def test_poses_and_postures_through_the_guard(arm):
 
 
 def test_an_error_of_the_controller_is_recovered(simulator, arm):
-    simulator.fault("JOINT_OVERHEATED")
+    simulator.fault("error JOINT_OVERHEATED")
     assert wait(lambda: arm.status().fault == "device"), arm.status()
     assert "Joint overheated" in arm.status().reason
     refuses_and_holds(arm)
@@ -237,3 +238,92 @@ def test_a_controller_that_died_and_came_back_waits_for_a_person(simulator, arm)
     simulator.start()
     assert wait(lambda: recovers(arm)), arm.status()
     assert arm.state(PATIENCE).joint_pos == pytest.approx(np.zeros(6), abs=0.05)  # the new one starts folded
+
+
+def under_way(arm: Arm) -> None:
+    """Have it travel, so that there is something to hold."""
+    arm.move_joints(HOME + np.array([0.5, 0.0, 0.0, 0.0, 0.0, 0.0]), 0.03)
+    assert wait(lambda: np.abs(arm.state(PATIENCE).joint_vel).max() > 0.05)
+
+
+def goes_on(arm: Arm) -> None:
+    """After the acknowledgement it moves as before."""
+    arm.move_joints(HOME, 0.05)
+    assert wait(lambda: arm.status().mode == "holding"), arm.status()
+    np.testing.assert_allclose(arm.state(PATIENCE).joint_pos, HOME, atol=0.01)
+
+
+def test_a_cable_that_is_pulled_on_the_way_is_latched_and_held_until_acknowledged(simulator, arm):
+    under_way(arm)
+    simulator.fault("unplug")
+    assert wait(lambda: arm.status().fault == "stale_state")
+    assert arm.status().needs_acknowledgement
+    assert simulator.host in arm.status().reason
+    with pytest.raises(Faulted):
+        arm.recover()  # the cause is still there
+    refuses(arm, "stale_state")
+    simulator.fault("plug")
+    assert wait(lambda: fresh(arm))
+    refuses_and_holds(arm, "stale_state")
+    assert wait(lambda: recovers(arm)), arm.status()
+    refuses_and_holds(arm)
+    goes_on(arm)
+
+
+def fresh(arm: Arm) -> bool:
+    try:
+        arm.state(0.5)
+    except Stale:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("nan", "not finite"),
+        ("noise", "what cannot be"),
+        ("far", "at 1e+06 rad"),
+        ("stuck", "silent"),
+    ],
+)
+def test_measurements_that_cannot_be_are_latched_and_held_until_acknowledged(simulator, arm, spoil, says):
+    under_way(arm)
+    simulator.fault(f"spoil {spoil}")
+    assert wait(lambda: arm.status().fault)
+    assert arm.status().fault == "stale_state", arm.status()
+    assert says in arm.status().reason
+    assert arm.status().needs_acknowledgement
+    refuses(arm, arm.status().fault)
+    time.sleep(0.3)
+    simulator.fault("spoil nothing")
+    assert wait(lambda: fresh(arm))
+    time.sleep(0.2)
+    refuses_and_holds(arm, arm.status().fault)
+    assert wait(lambda: recovers(arm)), arm.status()
+    refuses_and_holds(arm)
+    goes_on(arm)
+
+
+def is_stale(drive: WidowXAI) -> bool:
+    try:
+        drive.read()
+    except Stale:
+        return True
+    return False
+
+
+def test_it_is_not_told_to_hold_at_numbers_that_are_none(simulator):
+    drive = WidowXAI(simulator.host)
+    simulator.fault("spoil nan")
+    with pytest.raises(UserError, match="positions that are not finite"):
+        drive.open()
+    simulator.fault("spoil nothing")
+    drive.open()
+    assert np.isfinite(read(drive).joint_pos).all()
+    simulator.fault("spoil nan")
+    assert wait(lambda: is_stale(drive))
+    drive.write_gripper(0.03)
+    simulator.fault("spoil nothing")
+    assert wait(lambda: abs(read(drive).gripper_width - 0.03) < 1e-3)
+    drive.close()

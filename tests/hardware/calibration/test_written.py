@@ -8,7 +8,7 @@ import yaml
 
 from hardware.calibration.poses import inverse, pose
 from hardware.calibration.record import pose_entry
-from hardware.cell import load_cell
+from hardware.cell_file import load_cell
 from robo_rl import geometry
 from robo_rl.errors import UserError
 

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from hardware.cameras.capture import CaptureSettings, Ended, Format, Shot, ThreadedCamera
+from hardware.cameras.capture import CaptureSettings, ThreadedCamera
+from hardware.cameras.source import Ended, Format, Shot
 from hardware.emulation.camera import EmulatedSource
 from robo_rl.errors import Stale, UserError
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 
 import numpy as np
@@ -61,3 +62,22 @@ def test_without_a_folder_nothing_is_kept_or_written(tmp_path):
     log.close()
     assert log.errors == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_full_disk_takes_in_part_does_not_stay_there(tmp_path, monkeypatch):
+    real = np.savez_compressed
+
+    def full(file, **fields):
+        real(file, **fields)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = filled(tmp_path, 7)
+    monkeypatch.setattr(np, "savez_compressed", full)
+    log.write("stopped", {})
+    log.close()
+    assert log.errors == 1
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(np, "savez_compressed", real)
+    log.write("stopped", {})
+    log.close()
+    assert len(list(tmp_path.glob("*.npz"))) == 1

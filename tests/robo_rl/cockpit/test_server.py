@@ -189,6 +189,15 @@ def test_the_server_ends_with_the_loop_that_was_killed(tmp_path):
     until(lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+def test_the_page_is_told_why_it_is_over(browsers, cockpit):
+    first, second = browsers("a"), browsers("b")
+    with pytest.raises(UserError), cockpit:
+        raise UserError("the disk is full:\ncould not write it")
+    for each in (first, second):
+        each.until(lambda heard: "ended" in heard)
+        assert each.heard["ended"]["why"] == "the disk is full: could not write it"
+
+
 def test_a_port_in_use_is_said_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="port: 127"):
         Cockpit(CockpitSettings(port=taken.getsockname()[1]), title="test")

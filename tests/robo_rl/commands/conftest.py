@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,29 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path):
     return Terminal(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def terminal_in():
+    """Make a :class:`Terminal` in a folder, where several tests share what it has started."""
+    return Terminal
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory):
+    """Folder of a finished run of `reach` on the default arm; its episodes take a second on a cell."""
+    terminal = Terminal(tmp_path_factory.mktemp("short"))
+    code, _, err = terminal.run("train", "reach", *SMALL, "--task.horizon", "10", "--steps", "60")
+    assert code == 0, err
+    return terminal.only_run()
+
+
+@pytest.fixture
+def run(terminal, short_run):
+    """A copy of it, which a test may deploy."""
+    copy = terminal.folder / "runs" / short_run.name
+    shutil.copytree(short_run, copy)
+    return copy
 
 
 @pytest.fixture(scope="session")

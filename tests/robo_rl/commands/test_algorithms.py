@@ -66,3 +66,10 @@ def test_hg_dagger_is_trained_evaluated_and_exported(tmp_path, capsys):
     capsys.readouterr()
     assert main(["eval", str(run.path), "--episodes", "2"]) == 0
     assert main(["export", str(run.path)]) == 0
+
+
+def test_hg_dagger_refuses_what_it_has_no_use_for(tmp_path, capsys):
+    words = ["train", "reach", "--human", "simulated", "--algorithm", "hg-dagger", "--out", str(tmp_path)]
+    assert main([*words, "--agent.tau", "0.01"]) != 0
+    assert "agent.tau: hg-dagger imitates and has no use for 0.01" in capsys.readouterr().err
+    assert not os.listdir(tmp_path)

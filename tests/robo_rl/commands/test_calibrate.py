@@ -17,7 +17,8 @@ from controllers.kinematics import Chain
 from envs.registry import make_task
 from hardware.calibration.board import Board, find_corners
 from hardware.calibration.poses import inverse, pose
-from hardware.cell import ArmEntry, Cell, RosEntry, load_cell, save_cell
+from hardware.cell import ArmEntry, Cell, RosEntry
+from hardware.cell_file import load_cell, save_cell
 from robo_rl import geometry
 from robo_rl.commands.board_scene import clear_for
 from robo_rl.commands.calibrate import known_payload

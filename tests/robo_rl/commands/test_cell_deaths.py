@@ -18,7 +18,7 @@ pytest.importorskip("rclpy")
 
 from envs.env import Env
 from envs.registry import make_task
-from hardware.cell import load_cell
+from hardware.cell_file import load_cell
 from hardware.emulation.client import CellClient
 from hardware.ros import Session
 from hardware.world import CellWorld

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 from controllers.kinematics import Chain
-from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry, load_cell, save_cell
+from hardware.cell import ArmEntry, Cell, RosEntry, SimulationEntry, StopEntry
+from hardware.cell_file import load_cell, save_cell
 from robo_rl import geometry
 from robo_rl.cli import main
 from robo_rl.commands import postures
 from robo_rl.commands.cells import plant_of
 from robo_rl.contracts.plant import DIFFERENT
-from robo_rl.errors import UserError
+from robo_rl.errors import Stale, UserError
 
 
 def test_a_plant_is_a_preset_its_fields_or_fields_on_top_of_one():
@@ -51,8 +52,12 @@ def test_a_plant_that_cannot_be_is_told_with_its_field(plant, says):
 @pytest.fixture
 def cell(tmp_path):
     """File of a simulated cell without cameras, on a domain of its own."""
+    return write_cell(tmp_path)
+
+
+def write_cell(folder):
     shipped = load_cell("sim")
-    file = tmp_path / "cell.yaml"
+    file = folder / "cell.yaml"
     name = f"test_{os.getpid()}"
     save_cell(replace(shipped, name=name, cameras={}, ros=replace(shipped.ros, domain=100 + os.getpid() % 100)), file)
     return str(file)
@@ -85,7 +90,8 @@ def health(file):
     cell = load_cell(file)
     with Session("looks", domain=cell.ros.domain) as session:
         arm = RosRobot("arm", cell.spec_of("arm"), session)
-        time.sleep(1.5)
+        with contextlib.suppress(Stale):
+            arm.wait_until_ready(1.5)
         status = arm.status()
         arm.close()
     return f"{status.mode} {status.fault} {status.reason}"
@@ -134,22 +140,32 @@ def recover(file):
     return json.loads(out)["modes"]
 
 
-@pytest.mark.realtime
-def test_a_cell_is_started_stopped_acknowledged_and_ended(terminal, cell):
+@pytest.fixture(scope="module")
+def going(terminal_in, tmp_path_factory):
+    """A cell that is up for several tests, each of which leaves its arm holding: its terminal, file and process."""
     pytest.importorskip("rclpy")
-    code, _, err = here("cell", "stop", cell)
+    folder = tmp_path_factory.mktemp("going")
+    file, terminal = write_cell(folder), terminal_in(folder)
+    with_plant(file)
+    code, _, err = here("cell", "stop", file)
     assert (code, "is not up" in err) == (2, True)
-    with up(terminal, cell, "--task", "reach") as process:
+    with up(terminal, file, "--task", "reach") as process:
         hear(process, "arm: holding")
-        code, _, err = here("cell", "up", cell)
-        assert (code, "is up already" in err) == (2, True)
-        code, out, err = here("cell", "stop", cell)
-        assert code == 0, err
-        assert json.loads(out)["modes"] == {"arm": "fault"}
-        assert recover(cell) == {"arm": "holding"}
+        yield terminal, file, process
     out, err = process.said
     assert process.returncode == 0, err
     assert json.loads(out)["health"].keys() == {"arm"}
+
+
+@pytest.mark.realtime
+def test_a_cell_is_up_once_and_is_stopped_and_acknowledged(going):
+    _, cell, _ = going
+    code, _, err = here("cell", "up", cell)
+    assert (code, "is up already" in err) == (2, True)
+    code, out, err = here("cell", "stop", cell)
+    assert code == 0, err
+    assert json.loads(out)["modes"] == {"arm": "fault"}
+    assert recover(cell) == {"arm": "holding"}
 
 
 @pytest.fixture
@@ -189,15 +205,13 @@ def test_two_arms_share_a_cell(terminal, two_arms):
 
 
 @pytest.mark.realtime
-def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(terminal, cell):
-    pytest.importorskip("rclpy")
-    with up(terminal, cell, "--task", "reach") as process:
-        hear(process, "arm: holding")
-        (node,) = processes("hardware.serve", load_cell(cell).name)
-        os.kill(node, signal.SIGKILL)
-        hear(process, "arm: fault no_link")
-        until(lambda: "started anew" in health(cell))
-        assert recover(cell) == {"arm": "holding"}
+def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(going):
+    _, cell, process = going
+    (node,) = processes("hardware.serve", load_cell(cell).name)
+    os.kill(node, signal.SIGKILL)
+    hear(process, "arm: fault no_link")
+    until(lambda: "started anew" in health(cell))
+    assert recover(cell) == {"arm": "holding"}
 
 
 @pytest.mark.realtime
@@ -213,37 +227,34 @@ def test_what_an_arm_carries_is_weighed_and_written_into_the_file(terminal, cell
 
 
 @pytest.mark.realtime
-def test_a_fixture_is_found_by_touching_it(terminal, cell):
-    pytest.importorskip("rclpy")
+def test_a_fixture_is_found_by_touching_it(going):
     from hardware.ros import RosRobot, Session
 
-    with_plant(cell)
+    terminal, cell, _ = going
     loaded = load_cell(cell)
     spec = loaded.spec_of("arm")
     postures = [np.array(spec.home) + 0.1 * np.eye(7)[joint] for joint in (0, 1, 3)]
     touched = np.array([Chain(spec).forward(posture)[0] for posture in postures])
     turn = geometry.exp(np.array([0.1, -0.2, 0.3]))
     points = (touched - [0.5, 0.1, 0.2]) @ turn
-    with up(terminal, cell, "--task", "reach") as process:
-        hear(process, "arm: holding")
-        command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
-        command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
-        person = subprocess.Popen(
-            command, env=terminal.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        with Session("hand", domain=loaded.ros.domain) as session:
-            arm = RosRobot("arm", spec, session)
-            arm.wait_until_ready(60.0)
-            for posture in postures:
-                hear(person, "press return")
-                arm.move_joints(posture, 0.04)
-                while arm.status().mode == "moving":
-                    time.sleep(0.05)
-                time.sleep(1.0)
-                person.stdin.write("\n")
-                person.stdin.flush()
-        out, err = person.communicate(timeout=60)
+    command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
+    command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
+    person = subprocess.Popen(
+        command, env=terminal.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    with Session("hand", domain=loaded.ros.domain) as session:
+        arm = RosRobot("arm", spec, session)
+        arm.wait_until_ready(60.0)
+        for posture in postures:
+            hear(person, "press return")
+            arm.move_joints(posture, 0.04)
+            while arm.status().mode == "moving":
+                time.sleep(0.05)
+            until(lambda: np.abs(arm.state(10.0).joint_vel).max() < 0.02)
+            person.stdin.write("\n")
+            person.stdin.flush()
+    out, err = person.communicate(timeout=60)
     assert person.returncode == 0, err
     assert json.loads(out)["residual"]["position_mm"] < 15.0  # an arm holds within a centimetre
     pos, rot = load_cell(cell).fixture_poses()["hole"]
@@ -325,11 +336,8 @@ def test_an_arm_is_not_moved_by_calibration_unless_a_person_says_so(monkeypatch,
 
 
 @pytest.mark.realtime
-def test_a_run_is_deployed_and_what_came_of_it_is_kept(terminal, cell):
+def test_a_run_is_deployed_and_what_came_of_it_is_kept(terminal, cell, run):
     pytest.importorskip("rclpy")
-    code, _, err = terminal.run("train", "reach", *terminal.small, "--steps", "60")
-    assert code == 0, err
-    run = terminal.only_run()
     code, out, err = terminal.run("deploy", str(run), "--cell", cell, "--episodes", "2")
     assert code == 0, err
     told = json.loads(out)
@@ -338,9 +346,7 @@ def test_a_run_is_deployed_and_what_came_of_it_is_kept(terminal, cell):
     assert json.loads((run / "deployments.jsonl").read_text()) == told
 
 
-def test_a_run_of_another_arm_is_refused_before_anything_starts(terminal):
-    code, _, err = terminal.run("train", "reach", *terminal.small, "--steps", "60")
-    assert code == 0, err
-    code, _, err = terminal.run("deploy", str(terminal.only_run()), "--cell", "widowx250s")
+def test_a_run_of_another_arm_is_refused_before_anything_starts(terminal, run):
+    code, _, err = terminal.run("deploy", str(run), "--cell", "widowx250s")
     assert code == 2
     assert "the run is of robot 'panda', but arm 'arm' of cell 'widowx250s' is 'widowx250s'" in err

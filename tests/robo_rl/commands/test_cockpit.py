@@ -1,5 +1,6 @@
 """The page in a real browser: a person takes over by the keyboard, ends an episode, labels it, and it is on disk."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -41,18 +42,36 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def session(tmp_path):
+@contextlib.contextmanager
+def serving(folder, tmp_path):
     """`robo-rl cockpit reach` in a process of its own: (address, folder, process)."""
-    folder = tmp_path / "episodes"
     command = [sys.executable, "-m", "robo_rl.cli", "cockpit", "reach", "--out", str(folder), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
                                env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
     line = process.stderr.readline()
     assert line.startswith("cockpit: http://127.0.0.1:"), line + process.stderr.read()
-    yield line.split()[1], folder, process
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        yield line.split()[1], folder, process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def session(tmp_path):
+    with serving(tmp_path / "episodes", tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def wait_for(page, text):
@@ -74,6 +93,31 @@ def enter(browser, address, **more):
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+
+
+def test_a_full_disk_is_told_on_the_page_and_what_was_recorded_stays(chromium, small_disk, tmp_path):
+    with serving(small_disk / "episodes", tmp_path) as (address, folder, process):
+        page = enter(chromium, address)
+        wait_for(page, "push to begin")
+        page.keyboard.down("w")
+        page.wait_for_function("() => +document.getElementById('step').textContent >= 3", timeout=PATIENCE)
+        page.keyboard.up("w")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-replay=episode_000000]", timeout=PATIENCE)
+        page.keyboard.down("w")
+        page.wait_for_function("() => +document.getElementById('step').textContent >= 3", timeout=PATIENCE)
+        with contextlib.suppress(OSError), (small_disk / "else").open("wb", buffering=0) as file:
+            while file.write(bytes(1 << 12)):
+                pass
+        page.wait_for_function(
+            "() => document.getElementById('banner-text').textContent.includes('the disk is full')", timeout=PATIENCE
+        )
+        assert process.wait(PATIENCE / 1000) == 1
+        assert "robo-rl: error: the disk is full: could not write" in process.stderr.read()
+        assert page.errors == []
+    (episode,) = load_episodes(folder)
+    assert len(episode) >= 3
+    assert list(folder.glob("*.journal"))  # the next recording stores what was under way
 
 
 def test_a_person_takes_over_finishes_an_episode_and_labels_it(chromium, session):

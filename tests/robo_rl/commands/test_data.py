@@ -65,10 +65,13 @@ def test_check_says_what_was_left_out_and_saves_the_rest(demos, data, tmp_path):
     assert data("check", demos)[0] == 0
     damage(demos)
     code, told, err = data("check", demos, "--out", tmp_path / "rest")
-    assert (code, told["episodes"]) == (1, 2)
+    assert (code, told["episodes"], told["steps"]) == (1, 3, 14)
     assert "left out" in err
     assert "episode_000001" in err
-    assert_same([EPISODES[0], EPISODES[2]], load_episodes(tmp_path / "rest"))
+    assert "steps 4 to 4 are left out" in err
+    first, begun, last = load_episodes(tmp_path / "rest")
+    assert_same([EPISODES[0], EPISODES[2]], [first, last])
+    assert torch.equal(begun.action, EPISODES[1].action[:4])
 
 
 @pytest.mark.parametrize("kind", ["lerobot", "robomimic", "minari"])

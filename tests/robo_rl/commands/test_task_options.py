@@ -64,7 +64,7 @@ def test_options_from_a_file():
     assert read_options(options, {"box": [3, 4]}, where="f").box == (3.0, 4.0)
     with pytest.raises(UserError, match="unknown field of the task"):
         read_options(options, {"robot": 1}, where="f")
-    with pytest.raises(UserError, match="width: 'x' is not"):
+    with pytest.raises(UserError, match="width: 'x' given, a number expected"):
         read_options(options, {"width": "x"}, where="f")
 
 

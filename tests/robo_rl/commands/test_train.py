@@ -108,7 +108,7 @@ def test_a_run_can_be_started_again_from_its_config(finished, monkeypatch, capsy
         (["eval", "RUN", "--checkpoint", "RUN/checkpoints/latest-9"], "there is no checkpoint"),
         (["eval", "RUN", "--checkpoint", "OTHER"], "is of task 'peg_insertion', but the run is of 'gym:line_env"),
         (["eval", "RUN", "--episodes", "0"], "episodes: must be at least 1"),
-        (["eval", "BROKEN"], "unknown key in"),
+        (["eval", "BROKEN"], "unknown field in"),
     ],
 )
 def test_requests_that_do_not_fit_the_run(finished, words, told, capsys, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from hardware.cell import load_cell, save_cell
+from hardware.cell_file import load_cell, save_cell
 from robo_rl.data.episodes import Episode
 from robo_rl.data.journal import read_journal
 from robo_rl.training.checkpoint import load_checkpoint

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from hypothesis import strategies as st
 
 from robo_rl.contracts import DEVICES, LABELS, Provenance, Step
 from robo_rl.contracts.human import device_code
-from robo_rl.data import episodes as module
-from robo_rl.data.episodes import Episode, EpisodeError, EpisodeWriter, check_episodes, fill_replay, load_episodes
+from robo_rl.data import episode_file as module
+from robo_rl.data.episode_file import EpisodeError
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import Episode, check_episodes, fill_replay, load_episodes
+from robo_rl.data.headers import read_header
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
 
@@ -187,53 +191,116 @@ def three(tmp_path_factory):
     return folder, writer.stored[1].read_bytes()
 
 
-def assert_the_others_are_read(folder, caplog):
+def assert_read_up_to_the_damage(folder, caplog, left=None):
+    """The others whole, of the middle one the first ``left`` steps (some, if None) or nothing; and it is said so."""
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        first, last = load_episodes(folder)
+        first, *middle, last = load_episodes(folder)
     assert_episode(first, 3)
     assert_episode(last, 3, start=20)
     assert "left out" in caplog.text
     assert "episode_000001" in caplog.text
+    assert len(middle) <= 1
+    for episode in middle:
+        assert_episode(episode, len(episode), start=10, end=None)
+        assert len(episode) < 3
+    if left is not None:
+        assert [len(episode) for episode in middle] == [left] * bool(left)
+        assert left == 0 or f"steps {left} to 2 are left out" in caplog.text
+
+
+def rows_of(whole):
+    """Where the first row begins, and how long each of the four is."""
+    start = 8 + int.from_bytes(whole[:8], "little")
+    length, rest = divmod(len(whole) - start, 4)
+    assert not rest
+    return start, length
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_anywhere_is_left_out_and_the_others_are_read(three, caplog, share):
+def test_a_file_cut_anywhere_is_read_up_to_there(three, caplog, share):
     folder, whole = three
-    path = folder / "episode_000001.safetensors"
-    path.write_bytes(whole[: int(share * len(whole))])
-    assert_the_others_are_read(folder, caplog)
+    start, length = rows_of(whole)
+    kept = int(share * len(whole))
+    (folder / "episode_000001.safetensors").write_bytes(whole[:kept])
+    assert_read_up_to_the_damage(folder, caplog, max(0, (kept - start) // length - 1))
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_a_byte_changed_anywhere_is_noticed(three, caplog, share, flip):
+def test_a_byte_changed_anywhere_is_noticed_and_what_comes_before_is_read(three, caplog, share, flip):
     folder, whole = three
+    start, length = rows_of(whole)
     position = int(share * len(whole))
     changed = bytearray(whole)
     changed[position] ^= flip
     path = folder / "episode_000001.safetensors"
     path.write_bytes(changed)
+    if position >= start:
+        assert_read_up_to_the_damage(folder, caplog, max(0, (position - start) // length - 1))
+        with pytest.raises(EpisodeError, match="does not hold the numbers"):
+            Episode.load(path)
+        return
     try:
         episode = Episode.load(path)
     except EpisodeError:
-        assert_the_others_are_read(folder, caplog)
+        assert_read_up_to_the_damage(folder, caplog)
     else:  # only the way that things are written changed: white space, the case of an escape, what true looks like
         assert_episode(episode, 3, start=10)
 
 
 def test_cuts_at_the_edges_of_the_format(three, caplog):
     folder, whole = three
-    header = 8 + int.from_bytes(whole[:8], "little")
+    header, length = rows_of(whole)
     path = folder / "episode_000001.safetensors"
-    for kept in (0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1):
+    for kept in (0, 1, 7, 8, 9, header - 1, header, header + 1, header + 2 * length - 1):
         path.write_bytes(whole[:kept])
-        assert_the_others_are_read(folder, caplog)
+        assert_read_up_to_the_damage(folder, caplog, 0)
+    for kept, left in ((header + 2 * length, 1), (header + 3 * length, 2), (len(whole) - 1, 2)):
+        path.write_bytes(whole[:kept])
+        assert_read_up_to_the_damage(folder, caplog, left)
+        told = []
+        assert len(Episode.load(path, lambda what, steps, told=told: told.append(steps))) == left
+        assert told == [3 - left]
     path.write_bytes(whole + b"\0")
-    assert_the_others_are_read(folder, caplog)
+    caplog.clear()
+    assert [len(episode) for episode in load_episodes(folder)] == [3, 3, 3]
+    assert "1 bytes that nobody stored" in caplog.text
     path.write_bytes(whole)
     assert len(load_episodes(folder)) == 3
+
+
+def test_files_of_the_first_format_are_read_and_checked_as_before(tmp_path, caplog):
+    """One tensor a column and one checksum: whole or not at all."""
+    with writer_to(tmp_path) as writer:
+        record(writer, 3)
+        record(writer, 3, start=10)
+    (path, _), (episode, _) = writer.stored, load_episodes(tmp_path)
+    tensors = {f"obs/{key}": value for key, value in episode.obs.items()}
+    names = ("action", "executed_action", "reward", "terminated", "truncated", "success")
+    tensors |= {name: getattr(episode, name).clone() for name in names}
+    header = {**episode.metadata, "format": module.FIRST_FORMAT}
+    crc = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.contiguous().numpy().tobytes(), crc)
+    text = {"robo_rl": json.dumps({**header, "checksum": crc}, sort_keys=True)}
+    module.save_file(tensors, str(path), metadata=text)
+    old, new = load_episodes(tmp_path)
+    assert_episode(old, 3)
+    assert_episode(new, 3, start=10)
+    assert {key: value for key, value in old.metadata.items() if key != "format"} == {
+        key: value for key, value in episode.metadata.items() if key != "format"
+    }
+    head = read_header(path)
+    assert (head.steps, head.end, head.success, head.human) == (3, "terminated", True, False)
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damaged)
+        caplog.clear()
+        assert len(load_episodes(tmp_path)) == 1
+        assert "left out" in caplog.text
 
 
 def test_numbers_that_are_not_finite_are_left_out(tmp_path, caplog):
@@ -433,3 +500,22 @@ def test_files_from_before_people_had_a_say_are_read(tmp_path):
     (episode,) = load_episodes(tmp_path)
     assert episode.provenance == {}
     assert Provenance.of(episode.provenance) is None
+
+
+def test_a_full_disk_loses_no_row_of_the_other_environments(tmp_path, monkeypatch):
+    writer = writer_to(tmp_path)
+    real = module.Journal.append
+
+    def full(journal, record):
+        raise module.StorageError("the disk is full")
+
+    for t in range(3):
+        monkeypatch.setattr(module.Journal, "append", full if t == 1 else real)
+        arrived = step_to([t + 1, t + 101], ["", ""], torch.zeros(2, 2))
+        if t == 1:
+            with pytest.raises(UserError, match="disk is full"):
+                writer.add(observation([t, t + 100]), torch.zeros(2, 2), arrived)
+        else:
+            writer.add(observation([t, t + 100]), torch.zeros(2, 2), arrived)
+    writer.finish()
+    assert [len(episode) for episode in load_episodes(tmp_path)] == [3, 3]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium
@@ -14,7 +16,8 @@ import pytest
 import torch
 
 from robo_rl.contracts import Step
-from robo_rl.data.episodes import EpisodeWriter, load_episodes
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import load_episodes
 from robo_rl.data.journal import Journal, read_journal
 from robo_rl.training.durable import StorageError
 
@@ -100,3 +103,59 @@ def test_a_finished_or_discarded_episode_leaves_no_journal(tmp_path):
 def test_a_full_disk_is_told():
     with pytest.raises(StorageError, match="disk is full"):
         Journal(Path("/dev/full")).append({"x": torch.zeros(3)})
+
+
+@contextmanager
+def no_file_beyond(size):
+    """A disk that takes ``size`` bytes of a file, and what is written across that in part, as a full one does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def values(path):
+    return [float(record["x"]) for record in read_journal(path)]
+
+
+def test_what_a_full_disk_takes_in_part_is_cut_off_and_goes_before_what_comes_next(tmp_path):
+    path = tmp_path / "a.journal"
+    journal = Journal(path)
+    journal.append({"x": torch.tensor(1.0)})
+    size = path.stat().st_size
+    for value in (2.0, 3.0):
+        with no_file_beyond(size + 10), pytest.raises(StorageError, match="could not write"):
+            journal.append({"x": torch.tensor(value)})
+        assert path.stat().st_size == size
+        assert values(path) == [1.0]
+    journal.append({"x": torch.tensor(4.0)})
+    assert values(path) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_what_was_under_way_on_a_full_disk_is_stored_by_the_next_recorder(tmp_path):
+    full = writer(tmp_path)
+    write_steps(full, 5)
+    journal = tmp_path / "under_way_0.journal"
+    with no_file_beyond(100):
+        with pytest.raises(StorageError):
+            write_steps(full, 1, begin=5)
+        with pytest.raises(StorageError):
+            full.finish()
+    del full  # as of a process that ended with the error
+    with writer(tmp_path):
+        (episode,) = load_episodes(tmp_path)
+    assert len(episode) == 5
+    assert not journal.exists()
+
+
+def test_a_recorder_that_goes_on_once_there_is_room_has_lost_no_step(tmp_path):
+    with writer(tmp_path) as to:
+        write_steps(to, 3)
+        with no_file_beyond((tmp_path / "under_way_0.journal").stat().st_size + 10), pytest.raises(StorageError):
+            write_steps(to, 1, begin=3)
+        write_steps(to, 2, begin=4)
+        assert len(list(read_journal(tmp_path / "under_way_0.journal"))) == 6
+    (episode,) = load_episodes(tmp_path)
+    assert episode.reward.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]

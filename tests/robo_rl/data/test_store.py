@@ -29,11 +29,20 @@ def test_up_to_the_damage(three):
     path = episode_path(folder, 1)
     path.write_bytes(path.read_bytes()[:-1])
     (folder / "dataset.json").write_text("{")
-    about, first, damage, last = read_folder(folder)
+    about, first, begun, damage, last = read_folder(folder)
     assert "dataset.json" in str(about)
     assert isinstance(damage, Damage)
+    assert damage.steps == 1
     assert "episode_000001" in str(damage)
+    assert "steps 3 to 3 are left out" in str(damage)
     assert_same([episodes[0], episodes[2]], [first, last])
+    assert len(begun) == 3
+    assert torch.equal(begun.obs["state"], episodes[1].obs["state"][:4])
+    assert torch.equal(begun.provenance["segment"], episodes[1].provenance["segment"][:3])
+    assert not (begun.terminated | begun.truncated).any()
+    path.write_bytes(b"")
+    kinds = [type(each) for each in read_folder(folder)]
+    assert kinds == [Damage, Episode, Damage, Episode]
 
 
 def test_what_is_under_way_is_read_up_to_the_step_that_was_being_written(three):

@@ -6,8 +6,9 @@ import pytest
 
 from robo_rl.agents.sac import SACConfig
 from robo_rl.errors import UserError
+from robo_rl.settings import from_json, to_json
 from robo_rl.training.ablation import area_under_curve, arm_folder, make_arms, make_job, read_switches, summarise
-from robo_rl.training.config import TrainConfig, from_json, to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.run_folder import RunFolder
 
 BASE = TrainConfig("reach", agent=SACConfig(critics=4))
@@ -45,7 +46,7 @@ def test_arms_are_the_base_and_each_variant():
     ("switches", "says"),
     [
         (["agent.critic=2"], "did you mean 'agent.critics'"),
-        (["agent.critics=two"], "'two' is not int"),
+        (["agent.critics=two"], "'two' given, a whole number expected"),
         (["agent.critics=4"], "same configuration as 'base'"),
         (["utd=2", "utd=2.0"], "same configuration as 'utd=2'"),
         (["agent.critic_norm=batch,agent.critic_dropout=0.1"], "critic_dropout spoils"),

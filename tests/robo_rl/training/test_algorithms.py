@@ -12,9 +12,10 @@ from robo_rl.contracts.human import HumanInput
 from robo_rl.errors import UserError
 from robo_rl.human.intervention import InterventionEnv
 from robo_rl.replay.buffer import ReplayBuffer
-from robo_rl.training.algorithms import imitate_first, make_agent
+from robo_rl.settings import to_json
+from robo_rl.training.algorithms import imitate_first, make_agent, refuse_unused
 from robo_rl.training.checkpoint import load_checkpoint
-from robo_rl.training.config import TrainConfig, to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.learner import Learner
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.session import train
@@ -142,3 +143,28 @@ def test_images_are_not_imitated() -> None:
     nowhere = SimpleNamespace(observation_space=None, action_space=None)
     with pytest.raises(UserError, match="vectors only"):
         make_agent(small(obs="pixels", task="reach"), nowhere, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"agent": SACConfig(critics=4)}, "agent.critics: hg-dagger .* no use for 4; leave it at 10"),
+        ({"agent": SACConfig(random_shift=1)}, "agent.random_shift"),
+        ({"agent": SACConfig(q_bounds=(0.0, 1.0))}, "agent.q_bounds"),
+        ({"agent": SACConfig(critic_norm="none")}, "agent.critic_norm"),
+        ({"demo_ratio": 0.7}, "demo_ratio"),
+        ({"n_step": 3}, "n_step"),
+    ],
+)
+def test_a_setting_that_imitation_has_no_use_for_is_refused(changes, named) -> None:
+    usual = TrainConfig("point")
+    with pytest.raises(UserError, match=named):
+        refuse_unused(small(**{"agent": SACConfig(), **changes}), usual)
+    refuse_unused(small(algorithm="sac", cloning_updates=10_000, **changes), usual)
+
+
+def test_what_imitation_takes_and_what_the_task_suggests_is_not_refused() -> None:
+    agent = SACConfig(hidden=(8, 8), actor_layer_norm=True, actor_lr=1e-3, observation_keys=("state",))
+    refuse_unused(small(agent=agent), TrainConfig("point"))
+    suggested = TrainConfig("point", agent=SACConfig(critics=2, q_bounds=(0.0, 1.0)), n_step=3)
+    refuse_unused(small(agent=suggested.agent, n_step=3), suggested)

@@ -7,7 +7,8 @@ import pytest
 
 from robo_rl.agents.sac import SACConfig
 from robo_rl.errors import UserError
-from robo_rl.training.config import TrainConfig, differences, from_json, to_json, with_settings
+from robo_rl.settings import differences, from_json, to_json, with_settings
+from robo_rl.training.config import TrainConfig
 
 
 def test_json_round_trip():
@@ -21,12 +22,12 @@ def test_json_round_trip():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"stepz": 3}, "unknown key in config.json 'stepz'; did you mean 'steps'"),
-        ({"steps": "many"}, "config.json: steps: 'many' is not int"),
-        ({"steps": True}, "config.json: steps: True is not int"),
-        ({"steps": 1.5}, "1.5 is not int"),
+        ({"stepz": 3}, "unknown field in config.json: 'stepz'; did you mean 'steps'"),
+        ({"steps": "many"}, "config.json: steps: 'many' given, a whole number expected"),
+        ({"steps": True}, "config.json: steps: True given, a whole number expected"),
+        ({"steps": 1.5}, "1.5 given, a whole number expected"),
         ({"reward": "spars"}, "config.json: reward"),
-        ({"agent": {"critics": 2, "layers": 3}}, "unknown key in config.json: agent 'layers'"),
+        ({"agent": {"critics": 2, "layers": 3}}, "unknown field in config.json: agent: 'layers'"),
         ({"agent": {"hidden": [8, "x"]}}, "hidden"),
         ({"agent": {"q_bounds": [0.0, 1.0, 2.0]}}, "q_bounds"),
         ({"seed": -1}, "seed: must be at least 0"),
@@ -58,7 +59,7 @@ def test_settings_by_dotted_path():
     for path in ("agent.nothing", "nothing", "steps.more"):
         with pytest.raises(UserError, match=f"unknown setting in defaults: '{path}'"):
             with_settings(TrainConfig("reach"), {path: 1}, where="defaults")
-    with pytest.raises(UserError, match="defaults: utd: 'x' is not"):
+    with pytest.raises(UserError, match="defaults: utd: 'x' given, a number expected"):
         with_settings(TrainConfig("reach"), {"utd": "x"}, where="defaults")
 
 

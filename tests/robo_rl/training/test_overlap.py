@@ -10,9 +10,10 @@ import torch
 
 from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.agents.sac import SAC, SACConfig
+from robo_rl.settings import to_json
 from robo_rl.training import trainer
 from robo_rl.training.checkpoint import load_checkpoint
-from robo_rl.training.config import TrainConfig, to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.session import train
 

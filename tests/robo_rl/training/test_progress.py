@@ -3,7 +3,7 @@ import io
 import pytest
 
 from robo_rl.training import progress
-from robo_rl.training.progress import Rates, TrainingProgress, clock, remaining_seconds
+from robo_rl.training.progress import Rates, TrainingProgress, Voice, clock, remaining_seconds
 
 
 def test_rates_are_of_the_last_seconds():
@@ -59,3 +59,20 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "500/1000" in text
     assert "evaluation [of 20]" in text
     assert "\x1b[" in text
+
+
+def test_those_that_share_a_bar_add_up_and_name_themselves(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with TrainingProgress(200, stream=stream) as shown:
+        counters = {"there": (0, 0), "back": (0, 0)}
+        there, back = (Voice(shown, name, counters) for name in counters)
+        there.update(30, 60, success=None, episode_return=None, seconds_left=None)
+        now[0] = 10.0
+        back.update(20, 40, success=0.5, episode_return=1.0, seconds_left=None)
+        there.say("a line")
+    plain, line = stream.getvalue().splitlines()
+    assert plain.startswith("back: training: 50/200 steps")
+    assert "2 env steps/s  4 updates/s" in plain
+    assert line == "there: a line"

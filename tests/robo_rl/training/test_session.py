@@ -13,8 +13,9 @@ from robo_rl.agents.experts import ExpertsConfig
 from robo_rl.agents.perturbation import PerturbationConfig
 from robo_rl.agents.sac import SACConfig
 from robo_rl.errors import UserError
+from robo_rl.settings import from_json, to_json
 from robo_rl.training.checkpoint import load_checkpoint
-from robo_rl.training.config import TrainConfig, from_json, to_json
+from robo_rl.training.config import TrainConfig
 from robo_rl.training.durable import StorageError
 from robo_rl.training.run_folder import RunFolder
 from robo_rl.training.session import make_memory, train

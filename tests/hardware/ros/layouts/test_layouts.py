@@ -231,8 +231,7 @@ def test_what_it_sends_through_our_guard_never_leaves_the_limits(guarded, eventu
     told = [m.points[0].positions for m in driver.told[first:] if list(m.joint_names) == list(driver.layout.joints)]
     assert len(told) > 10
     sent, _ = chain.forward(np.array([list(each) for each in told]))
-    # At a corner that its wrist barely reaches, set-points of joints are some millimetres beside the reference.
-    assert (np.asarray(sent) - high).max() <= 1e-2
+    assert (np.asarray(sent) - high).max() <= 1e-5
     assert np.abs(np.diff(np.asarray(sent), axis=0)).max() <= arm.limits.max_speed * 0.1  # a cycle, or a late few
 
 

@@ -1,4 +1,4 @@
-"""From what a file says to objects: fields by name, checked by the types that a class or a function says it takes."""
+"""Settings: what a file or a command line says, checked field by field, made into objects, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +15,17 @@ from robo_rl.errors import UserError, unknown_name
 T = TypeVar("T")
 
 
-def parse(kind: Callable[..., T], values: Mapping[str, Any], where: str) -> T:
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a config dataclass as JSON values."""
+    return _plain(asdict(config))
+
+
+def from_json(kind: Callable[..., T], values: Mapping[str, Any], *, where: str = "config.json") -> T:
     """Call ``kind`` with what a file says; unknown and missing fields and wrong types are errors.
 
     Args:
         kind: a dataclass, another class, or a function; annotated.
-        values: by field.
+        values: by field, as :func:`to_json` or a YAML file gives them; fields that are left out take their defaults.
         where: file and path of the fields so far, for messages.
 
     Raises:
@@ -39,6 +44,54 @@ def parse(kind: Callable[..., T], values: Mapping[str, Any], where: str) -> T:
         return kind(**built)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def with_settings(config: T, settings: Mapping[str, Any], *, where: str) -> T:
+    """Return ``config`` with fields replaced, each named by its dotted path (``agent.critic_lr``).
+
+    Raises:
+        UserError: if a path names no field, or a value is of the wrong type or refused.
+    """
+    values = to_json(config)
+    for path, value in settings.items():
+        *groups, name = path.split(".")
+        at = values
+        for group in groups:
+            at = at.get(group, {})
+            if not isinstance(at, dict):
+                at = {}
+        if name not in at:
+            raise unknown_name(f"setting in {where}:", path, dotted_names(config))
+        at[name] = _plain(value)
+    return from_json(type(config), values, where=where)
+
+
+def dotted_names(config: Any, prefix: str = "") -> list[str]:
+    """Return the dotted path of every field of a config dataclass, nested ones included."""
+    names: list[str] = []
+    for f in fields(config):
+        value = getattr(config, f.name)
+        names += dotted_names(value, f"{prefix}{f.name}.") if is_dataclass(value) else [prefix + f.name]
+    return names
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted paths in which two configs of one type differ, with both values."""
+    return {name: (a, b) for name in dotted_names(new) if (a := _value(old, name)) != (b := _value(new, name))}
+
+
+def _value(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
@@ -60,7 +113,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise wrong
-        return parse(kind, value, where)  # type: ignore[arg-type]
+        return from_json(kind, value, where=where)  # type: ignore[arg-type]
     if _is(origin, Mapping):
         if not isinstance(value, dict):
             raise wrong
