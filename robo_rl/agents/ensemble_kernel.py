@@ -204,7 +204,7 @@ def _backward(
         h, *before_norm = kept[-per_layer:]
         del kept[-per_layer:]
         torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
-        h = kept[-per_layer] if i else first  # the layer's input; its outputs are let go, and g moves in where they were
+        h = kept[-per_layer] if i else first  # its input; its outputs are let go, and g moves in where they were
         if scale is not None:
             z, mean, rstd = before_norm
             g, g_scale, g_shift = torch.ops.aten.native_layer_norm_backward(
