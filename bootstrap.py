@@ -141,7 +141,7 @@ def test(python: Path, arguments: list[str]) -> int:
         runs = {
             "tests": ["-m", "not slow and not gpu and not realtime", "-n", workers, "--cov"],
             "tests in real time": [
-                "-m", "realtime and not slow and not gpu", "-n", workers, "--dist", "loadgroup",
+                "-m", "realtime and not slow and not gpu", "-n", workers, "--dist", "loadscope",
                 "--no-loadscope-reorder", "--reruns", "3", "--cov", "--cov-append", "--cov-report", "term:skip-covered",
             ],
         }  # fmt: skip
