@@ -42,10 +42,10 @@ class PretrainArguments:
     architecture: Architecture = "keypoints"
     """Network: keypoints (a code of 64 numbers), conv (small, 32 maps), resnet10 or resnet18."""
 
-    images: int = 4000
+    images: int = 12_000
     """Pictures taken with each camera; those of a tenth of the episodes are held out."""
 
-    updates: int = 3000
+    updates: int = 2500
     """Gradient steps."""
 
     batch_size: int = 32
