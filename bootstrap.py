@@ -135,13 +135,13 @@ def test(python: Path, arguments: list[str]) -> int:
             if wait([str(python), "-m", *check], environment):
                 failed.append(" ".join(check))
         # Control loops keep time on the wall clock: their tests run when no others do. They wait most of the time, so
-        # two go side by side, those of one cell or arm in turn; the longest come first. In processes of their own,
+        # two go side by side, those with a simulated cell in turn; the longest come first. In processes of their own,
         # because a native library that crashes there is one test's failure and not the end of all.
         workers = str(min(2, os.cpu_count() or 1))
         runs = {
             "tests": ["-m", "not slow and not gpu and not realtime", "-n", workers, "--cov"],
             "tests in real time": [
-                "-m", "realtime and not slow and not gpu", "-n", workers, "--dist", "loadgroup",
+                "-m", "realtime and not slow and not gpu", "-n", workers, "--dist", "loadscope",
                 "--no-loadscope-reorder", "--reruns", "3", "--cov", "--cov-append", "--cov-report", "term:skip-covered",
             ],
         }  # fmt: skip

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from operator import le
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from controllers.single import (
     SingleChain,
     damped_inverse,
     fit_torque,
+    impedance_effort,
     limit_rate,
-    project_to_nullspace,
     rotation_vector,
     tool_wrench,
 )
@@ -43,8 +43,7 @@ _ARRIVED = 0.002, 0.01  # m and rad, the same for an arm that is driven by poses
 _PULLED = 0.1  # share of the largest force of the tool's spring that counts as pulled
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """An arm at one instant, and what follows from the measurement.
 
     Attributes:
@@ -124,6 +123,7 @@ class TorqueActuator:
         self._wall = 0.5 * limits.joint_margin
         self._low = np.array([link.joint_range[0] for link in spec.links]) + self._wall
         self._high = np.array([link.joint_range[1] for link in spec.links]) - self._wall
+        self._lowest, self._highest = self._low.tolist(), self._high.tolist()
         self._posture = np.array(spec.home)
         self._redundant = spec.dof > 6
         self._threshold = _PULLED * min(spec.impedance.max_force, spec.impedance.stiffness * spec.impedance.clip)
@@ -146,13 +146,14 @@ class TorqueActuator:
         phase = (now.stamp - self._begun) / SOFT_START
         gains = self._gains if phase >= 1.0 else self._steps[max(int(phase * len(self._steps)), 0)]
         wrench = tool_wrench(gains, now.twist, now.pos, now.rot, pos, rot)
-        self.pulled = float(np.abs(wrench[:3]).max()) > self._threshold
-        effort = now.jacobian.T @ wrench
+        self.pulled = max(map(abs, wrench.tolist()[:3])) > self._threshold
         if self._redundant:
             posture = (
                 gains.nullspace_stiffness * (self._posture - now.joint_pos) - gains.nullspace_damping * now.joint_vel
             )
-            effort = effort + project_to_nullspace(now.jacobian, now.inverse, posture)
+            effort = impedance_effort(wrench, posture, now.jacobian, now.inverse)
+        else:
+            effort = now.jacobian.T.dot(wrench)
         self._write(now, effort, dt)
 
     def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
@@ -174,7 +175,8 @@ class TorqueActuator:
 
     def _write(self, now: Estimate, effort: np.ndarray, dt: float) -> None:
         q = now.joint_pos
-        if (q < self._low).any() or (q > self._high).any():
+        at = q.tolist()
+        if not (all(map(le, self._lowest, at)) and all(map(le, at, self._highest))):
             effort = self._held_off(q, now.joint_vel, effort)
         wanted = fit_torque(effort, now.bias, self._max_torque)
         self.written = limit_rate(wanted, self.written, self._max_rate * dt)
@@ -366,8 +368,8 @@ def external_wrench(jacobian: np.ndarray, inverse: np.ndarray, joint_torque: np.
 
     Joints that measure nothing (NaN) are left out; with fewer than three left, the wrench is not known: NaN.
     """
-    if math.isfinite(joint_torque.sum()):
-        return np.asarray(inverse @ (jacobian @ joint_torque))
+    if math.isfinite(sum(joint_torque.tolist())):
+        return np.asarray(inverse.dot(jacobian.dot(joint_torque)))
     known = np.isfinite(joint_torque)
     if known.sum() < 3:
         return np.full(6, np.nan)

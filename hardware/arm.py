@@ -96,8 +96,10 @@ class Arm:
         self._first = threading.Event()
 
         # Of the control thread; what others may read is only ever replaced whole.
-        self._state: RobotState | None = None
-        self._applied = Applied(0, self._filter.pos, self._filter.rot, 0.0)
+        self._estimate: Estimate | None = None
+        self._applied: tuple[int, np.ndarray, np.ndarray, float, tuple[str, ...]] = (
+            0, self._filter.pos, self._filter.rot, 0.0, (),
+        )  # fmt: skip
         self._goal = self._filter.pos, self._filter.rot
         self._source_id = 0
         self._ended = ""  # why the last command is no longer pursued
@@ -151,13 +153,14 @@ class Arm:
 
     def state(self, max_age: float = 0.1) -> RobotState:
         """As in :class:`robo_rl.contracts.Robot`."""
-        state = self._state
-        if state is None:
-            raise Stale(f"{self.spec.name} has no state; open it first")
-        age = time.monotonic() - state.stamp
+        now = self._newest()
+        age = time.monotonic() - now.stamp
         if age > max_age:
             raise Stale(f"the state of {self.spec.name} is {age * 1e3:.0f} ms old, {max_age * 1e3:.0f} are allowed")
-        return state
+        return RobotState(
+            now.stamp, now.joint_pos, now.joint_vel, now.joint_torque, now.pos, now.rot, now.twist[:3], now.twist[3:],
+            now.wrench[:3], now.wrench[3:], now.gripper_width,
+        )  # fmt: skip
 
     def command(self, command: ToolCommand) -> None:
         """As in :class:`robo_rl.contracts.Robot`."""
@@ -178,7 +181,7 @@ class Arm:
 
     def applied(self) -> Applied:
         """As in :class:`robo_rl.contracts.Robot`: the reference of this instant."""
-        return self._applied
+        return Applied(*self._applied)
 
     def status(self) -> RobotStatus:
         """As in :class:`robo_rl.contracts.Robot`."""
@@ -202,13 +205,11 @@ class Arm:
     def move_joints(self, joint_pos: np.ndarray, gripper: float) -> None:
         """As in :class:`robo_rl.contracts.Robot`; also refused if the way would lead the tool out of its limits."""
         self._refuse_if_faulted()
-        state = self._state
-        if state is None:
-            raise Stale(f"{self.spec.name} has no state; open it first")
+        start = self._newest().joint_pos
         try:
             if not math.isfinite(gripper):
                 raise InvalidAction(f"gripper is {gripper}; give metres")
-            motion = self._planner.plan(state.joint_pos, np.asarray(joint_pos, dtype=float))
+            motion = self._planner.plan(start, np.asarray(joint_pos, dtype=float))
         except (InvalidAction, ValueError, TypeError) as error:
             with self._lock:
                 self._rejected += 1
@@ -227,6 +228,11 @@ class Arm:
             if self._supervisor.acknowledge():
                 # Said, because the control thread may not have seen a fault that was so short.
                 self._wanted = _Pursuit("holding")
+
+    def _newest(self) -> Estimate:
+        if self._estimate is None:
+            raise Stale(f"{self.spec.name} has no state; open it first")
+        return self._estimate
 
     def _refuse_if_faulted(self) -> None:
         fault, reason, person = self._supervisor.describe(time.monotonic())
@@ -263,24 +269,20 @@ class Arm:
     def _cycle(self) -> None:
         measured = self._drive.read()
         began = time.perf_counter()
-        values = np.concatenate((measured.joint_pos, measured.joint_vel, measured.bias))
-        if not math.isfinite(values.sum() + measured.stamp):
+        q, dq, torque, bias = measured.joint_pos, measured.joint_vel, measured.joint_torque, measured.bias
+        if not math.isfinite(sum(q.tolist()) + sum(dq.tolist()) + sum(bias.tolist()) + measured.stamp):
             self._invalid += 1
             self._supervisor.watch_age(time.monotonic(), "the driver gives numbers that are not finite")
             return
-        q, dq, torque = measured.joint_pos, measured.joint_vel, measured.joint_torque
         pos, rot, jacobian = self._chain.forward(q)
         inverse = damped_inverse(jacobian)
-        twist, wrench = jacobian @ dq, external_wrench(jacobian, inverse, torque)
+        twist, wrench = jacobian.dot(dq), external_wrench(jacobian, inverse, torque)
         now = Estimate(
-            measured.stamp, q, dq, torque, measured.bias, pos, rot, jacobian, inverse, twist, wrench,
+            measured.stamp, q, dq, torque, bias, pos, rot, jacobian, inverse, twist, wrench,
             measured.gripper_width, measured.error,
         )  # fmt: skip
         elapsed = now.stamp - self._stamp
-        self._stamp = now.stamp
-        self._state = RobotState(
-            now.stamp, q, dq, torque, pos, rot, twist[:3], twist[3:], wrench[:3], wrench[3:], now.gripper_width
-        )
+        self._stamp, self._estimate = now.stamp, now
         supervisor = self._supervisor
         supervisor.observe(now.stamp, q, dq, wrench, now.error, self._actuator.pulled)
         supervisor.watch_age(time.monotonic())
@@ -293,7 +295,8 @@ class Arm:
             self._choose(now)
             self._act(now, min(max(elapsed, 0.0), _LONGEST_CYCLE))
         self._record(now, elapsed, began)
-        self._first.set()
+        if not self._first.is_set():
+            self._first.set()
 
     def _hold_device_error(self, now: Estimate) -> None:
         """While a device complains it holds by itself; ask it to recover if it is time to."""
@@ -370,7 +373,7 @@ class Arm:
         if pursuit.gripper is not None and pursuit.gripper != self._gripper:
             reasons.append("gripper")
         gripper = self._gripper if math.isfinite(self._gripper) else now.gripper_width
-        self._applied = Applied(self._source_id, self._filter.pos, self._filter.rot, gripper, tuple(reasons))
+        self._applied = self._source_id, self._filter.pos, self._filter.rot, gripper, tuple(reasons)
 
     def _move(self, motion: JointMotion, now: Estimate, dt: float) -> None:
         """One cycle of a joint move; its clock stands still while the arm does not keep up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,7 +15,7 @@ if os.environ.get("CI"):  # the same examples each time, so that a failure there
 
 _TESTS = Path(__file__).parent
 _HARDWARE = _TESTS / "hardware"
-_COMMANDS = _TESTS / "robo_rl" / "commands"
+_CELLS = ("tests/robo_rl/commands/", "tests/contracts/test_cell_world.py", "tests/hardware/emulation/test_cell.py")
 _IN_REAL_TIME = (
     _TESTS / "benchmarks" / "test_franka_endurance.py",
     *(_TESTS / "contracts" / name for name in ("test_robot.py", "test_camera.py", "test_cell_world.py")),
@@ -31,17 +32,30 @@ _IN_NO_TIME = tuple(
 """Files of those folders that only calculate."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path not in _IN_NO_TIME and any(item.path.is_relative_to(place) for place in _IN_REAL_TIME):
             item.add_marker("realtime")
-        if item.get_closest_marker("realtime"):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: not item.path.is_relative_to(_COMMANDS))  # the longest first
+    items.sort(key=lambda item: not _has_a_cell(item.nodeid))  # what takes longest comes first
 
 
-def _group(item: pytest.Item) -> str:
-    """Tests that share what they have started: those of a file, or of one implementation under a contract."""
-    case = getattr(item, "callspec", None) and item.callspec.params.get("opened")  # type: ignore[attr-defined]
-    return str(item.path.relative_to(_TESTS)) + (f" {case.name}" if case else "")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By ``--dist loadscope``, files go to the workers whole, and all tests with a simulated cell to the same one.
+
+    A cell needs most of two cores: there is never more than one at a time. Not by marks of ``loadgroup``: pytest 9
+    does not take the names that xdist 3.8 gives tests with such marks, and they would go anywhere.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "cell" if _has_a_cell(nodeid) else nodeid.split("::", 1)[0]
+
+    return Scheduling(config, log)
+
+
+def _has_a_cell(nodeid: str) -> bool:
+    return nodeid.startswith(_CELLS) or "[simulated cell" in nodeid

@@ -49,6 +49,7 @@ class MujocoPlant:
         self._alter(self._settings)
         self._tcp = self.model.site("tcp").id
         self._has_gripper = scene.locked_opening is None
+        self._dof = robot.dof
         self._gravity = np.zeros(robot.dof)  # torque by which the arm compensates its weight
         self._coriolis = np.zeros(robot.dof)
         self._external = np.zeros(robot.dof)
@@ -60,21 +61,19 @@ class MujocoPlant:
             self.data.ctrl[-1] = robot.gripper.max_width
         mujoco.mj_forward(self.model, self.data)
         self._reckon()
-        self._external[:] = 0.0  # before the first step there was no weight to compare with
+        self._external = np.zeros(robot.dof)  # before the first step there was no weight to compare with
 
     def step(self, torque: np.ndarray) -> None:
         """Advance by one step with joint torques (n,) N·m on top of gravity compensation."""
-        data, dof = self.data, self.spec.dof
+        data, dof = self.data, self._dof
         data.ctrl[:dof] = torque + self._gravity
         mujoco.mj_step(self.model, data)
         self._reckon()
 
     def measure(self) -> Measured:
         """Return what exact sensors read now; the external torque is that of the last step."""
-        data, dof = self.data, self.spec.dof
-        return Measured(
-            data.qpos[:dof].copy(), data.qvel[:dof].copy(), self._external.copy(), self._coriolis.copy(), self._width()
-        )
+        data, dof = self.data, self._dof
+        return Measured(data.qpos[:dof].copy(), data.qvel[:dof].copy(), self._external, self._coriolis, self._width())
 
     def inertia(self) -> np.ndarray:
         """Diagonal (n,) of the mass matrix, kg·m²."""
@@ -157,7 +156,7 @@ class MujocoPlant:
 
     def _reckon(self) -> None:
         """Work out what the arm's controller does of itself: external torques, its weight, Coriolis torques."""
-        data, nominal, dof = self.data, self._reckoned, self.spec.dof
+        data, nominal, dof = self.data, self._reckoned, self._dof
         # mj_step leaves contacts and bias as they were before it, when weight and Coriolis torques were last reckoned.
         external = self._contact_torque() + self._gravity + self._coriolis - data.qfrc_bias[:dof]
         self._external = self._external + self._share * (external - self._external)
@@ -178,10 +177,10 @@ class MujocoPlant:
         """Torque (n,) that contacts alone exert at the joints: no friction, limits or equalities inside of the arm."""
         model, data = self.model, self.data
         torque = np.zeros(model.nv)
-        if data.nefc and data.ncon:
+        if data.ncon and data.nefc:
             force = np.where(data.efc_type >= _FIRST_CONTACT, data.efc_force, 0.0)
             mujoco.mj_mulJacTVec(model, data, torque, force)
-        return torque[: self.spec.dof]
+        return torque[: self._dof]
 
 
 class MujocoPainter:

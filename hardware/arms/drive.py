@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from robo_rl.contracts import RobotSpec
 
 
-@dataclass(frozen=True, slots=True)
-class DriveState:
+class DriveState(NamedTuple):
     """What a drive measured in one cycle, float64.
 
     Attributes:

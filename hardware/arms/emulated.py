@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import time
+from operator import lt
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +58,10 @@ class EmulatedDrive:
         self._silence, self._timeout = silence, timeout
         self._load = pack_floats(Kind.LOAD, np.zeros(4))
         self._socket: socket.socket | None = None
-        ranges = np.array([link.joint_range for link in spec.links])
         # What no sensor of this arm can have measured: half a radian beyond its joints, ten times their speed.
-        self._low, self._high = ranges[:, 0] - 0.5, ranges[:, 1] + 0.5
-        self._fast = 10.0 * np.array([link.max_velocity for link in spec.links])
+        self._low = [link.joint_range[0] - 0.5 for link in spec.links]
+        self._high = [link.joint_range[1] + 0.5 for link in spec.links]
+        self._fast = [10.0 * link.max_velocity for link in spec.links]
         self.garbled = 0
 
     def carry(self, mass: float, com: np.ndarray) -> None:
@@ -262,8 +264,8 @@ class EmulatedDrive:
         return state
 
     def _is_plausible(self, state: State) -> bool:
-        q, dq = state.joint_pos, state.joint_vel
-        if len(q) != self.spec.dof or not np.isfinite(state.joint_torque.sum() + state.bias.sum()):
+        q, dq = state.joint_pos.tolist(), state.joint_vel.tolist()
+        if len(q) != self.spec.dof or not math.isfinite(sum(state.joint_torque.tolist()) + sum(state.bias.tolist())):
             return False
         # NaN compares as false.
-        return bool(((q > self._low) & (q < self._high) & (np.abs(dq) < self._fast)).all())
+        return all(map(lt, self._low, q)) and all(map(lt, q, self._high)) and all(map(lt, map(abs, dq), self._fast))

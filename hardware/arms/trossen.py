@@ -7,7 +7,6 @@ is closed.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from typing import Any, Literal
@@ -111,13 +110,13 @@ class WidowXAI:
         if self._driver is None or last is None:
             raise Stale(f"{self._address}: {self._error or 'no measurement yet'}")
         if self._braked:
-            return dataclasses.replace(last, stamp=now, error=self._error)  # it stays where it was
+            return last._replace(stamp=now, error=self._error)  # it stays where it was
         silent = now - last.stamp
         if silent > _SILENCE and self._doubt:
             raise Stale(f"{self._address}: the controller tells what cannot be, {self._doubt}; check arm and cables")
         if silent > _SILENCE:
             raise Stale(f"{self._address}: the controller has been silent for {silent * 1e3:.0f} ms; check its cable")
-        return dataclasses.replace(last, error=self._error)
+        return last._replace(error=self._error)
 
     def write_joints(self, joint_pos: np.ndarray) -> None:
         """As in :class:`hardware.arms.drive.Drive`; within the controller's ranges, beyond which it would brake.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from operator import gt
+
 import numpy as np
 
-from robo_rl.contracts.plant import Plant
+from robo_rl.contracts.plant import Measured, Plant
 
 _FREQUENCY = 60.0  # rad/s, of the critically damped hold; far below what a step of 1 ms can carry
 _STILL = 0.02  # rad/s below which a braking joint is held where it is
@@ -31,7 +33,7 @@ class Guard:
         self._patience = max(1, round(patience / plant.timestep))
         self._milliseconds = round(1e3 * patience)
         self._max_torque = np.array([link.max_torque for link in plant.spec.links])
-        self._max_velocity = np.array([link.max_velocity for link in plant.spec.links])
+        self._max_velocity = [link.max_velocity for link in plant.spec.links]
         self._driven = False
         self._since = 0  # steps since the last torque
         self._torque = np.zeros(plant.spec.dof)
@@ -49,9 +51,8 @@ class Guard:
         if self.error and np.abs(self._plant.measure().joint_vel).max() < 5.0 * _STILL:
             self.error = ""
 
-    def act(self, torque: np.ndarray | None) -> np.ndarray:
+    def act(self, torque: np.ndarray | None, measured: Measured) -> np.ndarray:
         """Return the torque (n,) of this step, given the one that has come since the last step, if any has."""
-        measured = self._plant.measure()
         if torque is not None and not self.error:
             self._driven, self._since, self._torque = True, 0, torque
         elif self._driven:
@@ -59,9 +60,9 @@ class Guard:
             if self._since >= self._patience:
                 self._trip(f"communication_constraints_violation: no torque came for {self._milliseconds} ms")
         if self._driven:
-            fast = np.abs(measured.joint_vel) > self._max_velocity
-            if fast.any():
-                joint = int(np.argmax(fast))
+            fast = list(map(gt, map(abs, measured.joint_vel.tolist()), self._max_velocity))
+            if any(fast):
+                joint = fast.index(True)
                 self._trip(f"joint_velocity_violation: joint {joint + 1} at {measured.joint_vel[joint]:.2f} rad/s")
         if self._driven:
             return self._torque

@@ -44,7 +44,7 @@ from hardware.emulation.wire import (
     unpack_text,
 )
 from hardware.realtime import prioritise
-from robo_rl.contracts.plant import Measured, Plant, PlantSettings
+from robo_rl.contracts.plant import Plant, PlantSettings
 from robo_rl.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -106,6 +106,7 @@ class PhysicsServer:
         self._rng = np.random.default_rng(settings.seed)
         self._faults = Faults(np.random.default_rng(settings.seed + 1))
         self._guard = Guard(plant, settings.guard)
+        self._exact = plant.measure()  # what exact sensors read since the last step
         self._drive: bytes | str | None = None
         self._heard = 0.0  # when the drive last said something
         self._torques: DelayLine[np.ndarray] = DelayLine()
@@ -136,7 +137,8 @@ class PhysicsServer:
         """Do one step, at ``now``: take what has come, step, and report unless another step follows at once."""
         self._receive(now)
         arrived = self._torques.arrived(self._time)
-        self._plant.step(self._guard.act(arrived[-1] if arrived else None))
+        self._plant.step(self._guard.act(arrived[-1] if arrived else None, self._exact))
+        self._exact = self._plant.measure()
         self._seq += 1
         if self._seq % _SNAPSHOT_EVERY == 0:
             self._snapshots.put(self._seq, now, self._plant.snapshot().tobytes())
@@ -277,7 +279,7 @@ class PhysicsServer:
                 return
 
     def _measured(self, now: float) -> bytes:
-        settings, exact, rng = self._settings, self._plant.measure(), self._rng
+        settings, exact, rng = self._settings, self._exact, self._rng
         q, dq, torque = exact.joint_pos, exact.joint_vel, exact.joint_torque
         if settings.joint_pos_noise or settings.joint_vel_noise or settings.joint_torque_noise:
             noise = rng.standard_normal((3, len(q)))
@@ -286,13 +288,7 @@ class PhysicsServer:
             torque = torque + settings.joint_torque_noise * noise[2]
         if self._faults.garbles("state", now) and self._faults.coin():
             q, dq, torque = self._faults.nonsense((3, len(q)))
-        seen = Measured(q, dq, torque, exact.bias, exact.gripper_width)
-        return pack_state(
-            State(
-                self._seq, now, seen.joint_pos, seen.joint_vel, seen.joint_torque, seen.bias, seen.gripper_width,
-                self._guard.error,
-            )
-        )  # fmt: skip
+        return pack_state(State(self._seq, now, q, dq, torque, exact.bias, exact.gripper_width, self._guard.error))
 
     def _answer(self, to: bytes | str, datagram: bytes) -> None:
         if not to:

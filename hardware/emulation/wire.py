@@ -9,12 +9,13 @@ A cell has a folder; the physics listens at ``physics.sock`` in it, the cameras 
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,8 +56,7 @@ class Garbled(Exception):
     """A datagram that is no message of this protocol, or has been damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What the physics process reports each millisecond; fields as in :class:`hardware.arms.drive.DriveState`."""
 
     seq: int
@@ -128,7 +128,7 @@ def unpack_floats(body: bytes, count: int) -> np.ndarray:
         Garbled: if there are more or fewer, or some are not finite.
     """
     values = _floats(body, count)
-    if not np.isfinite(values).all():
+    if not all(map(math.isfinite, values.tolist())):
         raise Garbled("not finite")
     return values
 

@@ -27,6 +27,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Sequence
+from operator import le
 
 import numpy as np
 
@@ -40,8 +42,9 @@ DEVICE = "device"
 STOPPED = "stopped"
 """The fault of :meth:`Supervisor.stop`."""
 
-_SMOOTHING = np.array([[0.05], [0.005]])  # time constants of the wrench that lasts, and of that of an instant, s
-_LIMITS = (1.0, 2.0)  # times what may last: ISO/TS 15066 allows a transient contact twice a quasi-static one's force
+# Of the wrench that lasts, and of that of an instant: time constant, s; how many times what may last it may be, as
+# ISO/TS 15066 allows a transient contact twice a quasi-static one's force; and how to say it.
+_SMOOTHING = ((0.05, 1.0, ""), (0.005, 2.0, " for an instant"))
 _FROZEN = 0.05  # s
 _RANGE_SLACK = 0.01  # rad beyond the range of a joint that an encoder's offset may account for
 _PAUSE = 0.3  # before the device is asked to recover by itself, s
@@ -56,13 +59,13 @@ class Supervisor:
 
     def __init__(self, spec: RobotSpec, limits: SafetyLimits) -> None:
         self._limits = limits
-        self._low = np.array([link.joint_range[0] for link in spec.links]) - _RANGE_SLACK
-        self._high = np.array([link.joint_range[1] for link in spec.links]) + _RANGE_SLACK
-        self._max_velocity = np.array([link.max_velocity for link in spec.links])
+        self._low = [link.joint_range[0] - _RANGE_SLACK for link in spec.links]
+        self._high = [link.joint_range[1] + _RANGE_SLACK for link in spec.links]
+        self._max_velocity = [link.max_velocity for link in spec.links]
         self._lock = threading.Lock()
         self._latched: dict[str, str] = {}
         self._present: dict[str, str] = {}
-        self._wrench = np.zeros((2, 6))  # of either time constant
+        self._wrenches = [[0.0] * 6 for _ in _SMOOTHING]
         self._newest = -math.inf
         self._same_since = -math.inf
         self._same: tuple[bytes, bytes] = (b"", b"")
@@ -74,8 +77,10 @@ class Supervisor:
     @property
     def fault(self) -> str:
         """Name of the fault that was latched first, or of ``stopped`` if that is among them; empty if none is."""
+        if not self._latched:
+            return ""
         latched = list(self._latched)
-        return STOPPED if STOPPED in latched else (latched[0] if latched else "")
+        return STOPPED if STOPPED in latched else latched[0]
 
     def started(self, now: float) -> None:
         """Count the age of measurements from here on."""
@@ -97,27 +102,29 @@ class Supervisor:
         present = {}
         if error:
             present[DEVICE] = error
+        q, dq, measured = joint_pos.tolist(), joint_vel.tolist(), wrench.tolist()
         dt = stamp - self._newest
         if dt > 0.0:
             self._newest = stamp
-            if math.isfinite(wrench.sum()):
-                self._wrench = self._wrench + np.minimum(dt / _SMOOTHING, 1.0) * (wrench - self._wrench)
-        for w, share, how in zip(self._wrench, _LIMITS, ("", " for an instant"), strict=True):
-            force, torque = math.sqrt(w[:3] @ w[:3]), math.sqrt(w[3:] @ w[3:])
+        known = dt > 0.0 and math.isfinite(sum(measured))
+        for smoothed, (constant, share, how) in zip(self._wrenches, _SMOOTHING, strict=True):
+            if known:
+                new = min(dt / constant, 1.0)
+                smoothed[:] = [before + new * (now - before) for before, now in zip(smoothed, measured, strict=True)]
+            force, torque = math.hypot(*smoothed[:3]), math.hypot(*smoothed[3:])
             if force > share * self._limits.max_force:
                 most = share * self._limits.max_force
                 present["contact_force"] = f"{force:.1f} N on the tool, {most:g} are allowed{how}"
             if torque > share * self._limits.max_torque:
                 most = share * self._limits.max_torque
                 present["contact_torque"] = f"{torque:.1f} N·m on the tool, {most:g} are allowed{how}"
-        if (joint_pos < self._low).any() or (joint_pos > self._high).any():
-            beyond = np.maximum(self._low - joint_pos, joint_pos - self._high)
-            worst = int(beyond.argmax())
-            present["joint_limit"] = f"joint {worst + 1} is at {joint_pos[worst]:.3f} rad, beyond its range"
-        if (np.abs(joint_vel) > self._max_velocity).any():
-            worst = int((np.abs(joint_vel) / self._max_velocity).argmax())
+        if not (all(map(le, self._low, q)) and all(map(le, q, self._high))):
+            worst = _largest([max(low - x, x - high) for low, x, high in zip(self._low, q, self._high, strict=True)])
+            present["joint_limit"] = f"joint {worst + 1} is at {q[worst]:.3f} rad, beyond its range"
+        if not all(map(le, map(abs, dq), self._max_velocity)):
+            worst = _largest([abs(v) / most for v, most in zip(dq, self._max_velocity, strict=True)])
             present["joint_speed"] = (
-                f"joint {worst + 1} moves at {joint_vel[worst]:.2f} rad/s, its limit is {self._max_velocity[worst]:g}"
+                f"joint {worst + 1} moves at {dq[worst]:.2f} rad/s, its limit is {self._max_velocity[worst]:g}"
             )
         same = joint_pos.tobytes(), joint_vel.tobytes()
         if same != self._same or not pulled:
@@ -212,3 +219,7 @@ class Supervisor:
         while self._automatic and now - self._automatic[0] > _HOUR:
             self._automatic.popleft()
         return len(self._automatic) < self._limits.recoveries
+
+
+def _largest(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)

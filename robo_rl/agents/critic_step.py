@@ -5,7 +5,6 @@ Chen et al. 2021 (REDQ), Ball et al. 2023 (RLPD); Bhatt et al. 2024 (CrossQ) for
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from robo_rl.agents.crossq import CrossQCritic
-from robo_rl.agents.optimisers import Adam, Moments, adam_
+from robo_rl.agents.optimisers import Adam, adam_, corrections
 
 if TYPE_CHECKING:
     from robo_rl.agents.compilation import Compiler
@@ -141,15 +140,18 @@ class CriticStep:
         self, optimiser: Adam, inputs: Tensor, batch: Batch, ahead: Ahead, masks: Masks, masks_ahead: Masks
     ) -> tuple[Tensor, Tensor] | None:
         """The update by one graph, and what is left of it for the encoder; None, nothing done, if there is none."""
-        moments = optimiser.moments(self._own)
-        self._compiler.stay([*self._own, *self._following, *itertools.chain(*moments)])
+        means, squares, steps = optimiser.moments(self._own)
+        self._compiler.stay([*self._own, *self._following, *means, *squares])
+        group = optimiser.defaults
         with torch.no_grad():
+            corrected = corrections(steps[0] + 1.0, group["lr"], group["betas"], group["eps"])
             found = self._quick(
                 inputs.detach(), batch.reward, batch.discount, ahead.inputs, ahead.log_prob, ahead.critics,
-                masks, masks_ahead, moments, inputs.requires_grad,
+                masks, masks_ahead, means, squares, corrected, inputs.requires_grad,
             )  # fmt: skip
-        if not self._compiler.works:
-            return None
+            if not self._compiler.works:
+                return None
+            torch._foreach_add_(steps, 1.0)
         outputs, target, inputs_gradient = found
         if inputs_gradient is not None:
             inputs.backward(inputs_gradient)
@@ -166,13 +168,14 @@ class CriticStep:
         critics: Tensor,
         masks: Masks,
         masks_ahead: Masks,
-        moments: Moments,
+        means: Sequence[Tensor],
+        squares: Sequence[Tensor],
+        corrected: tuple[Tensor, Tensor],
         follows: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         target = self.target(reward, discount, next_inputs, next_log_prob, critics, masks_ahead)
         outputs, gradients, inputs_gradient = self.critic.gradients(inputs, target, self.head, masks, follows=follows)
-        group = self.optimiser.defaults
-        adam_(self._own, gradients, moments, group["lr"], group["betas"], group["eps"])
+        adam_(self._own, gradients, means, squares, corrected, self.optimiser.defaults["betas"])
         for behind, parameter in zip(self._following, self._own, strict=True):
             behind.lerp_(parameter, self.config.tau)
         return outputs, target, inputs_gradient

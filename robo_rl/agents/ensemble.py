@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from robo_rl.agents.ensemble_kernel import MemberwiseMLP
+from robo_rl.agents.ensemble_kernel import MemberwiseMLP, evaluate
 from robo_rl.agents.ensemble_kernel import regress as memberwise
 from robo_rl.agents.ensemble_stack import Stack, backward, forward
 
@@ -158,10 +158,10 @@ class EnsembleMLP(nn.Module):
     def one_by_one(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:
         """:meth:`forward`, member after member; ``masks`` scale the hidden units, each (E, B, width)."""
         chosen = range(self.members) if members is None else members.tolist()
-        output: Tensor = MemberwiseMLP.apply(
-            x, chosen, masks, self.precision, bool(self.scales), *self._weights(), *self.biases, *self.scales,
-            *self.shifts,
-        )  # fmt: skip
+        parameters = [*self._weights(), *self.biases, *self.scales, *self.shifts]
+        if not torch.is_grad_enabled():
+            return evaluate(x, chosen, masks, self.precision, bool(self.scales), parameters)
+        output: Tensor = MemberwiseMLP.apply(x, chosen, masks, self.precision, bool(self.scales), *parameters)
         return output
 
     def batched(self, x: Tensor, members: Tensor | None = None, masks: Sequence[Tensor] | None = None) -> Tensor:

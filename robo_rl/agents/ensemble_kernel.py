@@ -82,13 +82,30 @@ class MemberwiseMLP(torch.autograd.Function):
         each = len(kept) // len(gradient)
         for i, (e, upstream) in enumerate(zip(ctx.members, gradient, strict=True)):
             down = _backward(
-                x, upstream, _layers(parameters, e, ctx.normed), kept[i * each : (i + 1) * each],
+                x, upstream, _layers(parameters, e, ctx.normed), list(kept[i * each : (i + 1) * each]),
                 None if ctx.masks is None else [mask[i] for mask in ctx.masks],
                 _layers(found, e, ctx.normed) if learns else None, ctx.precision, follows,
             )  # fmt: skip
             if x_gradient is not None:
                 x_gradient += down
         return x_gradient, None, None, None, None, *(found if learns else [None] * ctx.count)
+
+
+def evaluate(
+    x: Tensor,
+    members: Sequence[int],
+    masks: Sequence[Tensor] | None,
+    precision: torch.dtype,
+    normed: bool,
+    parameters: Sequence[Tensor],
+) -> Tensor:
+    """Outputs of :class:`MemberwiseMLP`, nothing kept for a backward pass."""
+    own = [parameter.unbind() for parameter in parameters]
+    outputs = []
+    for i, e in enumerate(members):
+        mine = None if masks is None else [mask[i] for mask in masks]
+        outputs.append(_forward(x, _layers(own, e, normed), mine, precision)[0])
+    return torch.stack(outputs)
 
 
 def regress(
@@ -171,20 +188,25 @@ def _backward(
     precision: torch.dtype,
     follows: bool,
 ) -> Tensor:
-    """Write one member's gradients into ``found``, and return that of ``x`` (B, I) if ``follows``."""
-    per_layer = len(kept) // (len(layers) - 1)
-    held = [kept[i * per_layer : (i + 1) * per_layer] for i in range(len(layers) - 1)]
-    inputs = [x.to(precision), *(each[0] for each in held)]
-    weight = layers[-1][0]
+    """Write one member's gradients into ``found``, and return that of ``x`` (B, I) if ``follows``.
+
+    ``kept`` is emptied: what is needed no longer makes room, still in the cache, for what comes next.
+    """
+    per_layer = len(kept) // max(len(layers) - 1, 1)
+    first, weight = x.to(precision), layers[-1][0]
+    h = kept[-per_layer] if kept else first
     if found is not None:
-        torch.mm(inputs[-1].to(weight.dtype).t(), g, out=found[-1][0])
+        torch.mm(h.to(weight.dtype).t(), g, out=found[-1][0])
         torch.sum(g, 0, out=found[-1][1])
     g = (g @ weight.t()).to(precision)
     for i in range(len(layers) - 2, -1, -1):
         weight, _, scale, shift = layers[i]
-        g = torch.ops.aten.threshold_backward(g, held[i][0], 0)
+        h, *before_norm = kept[-per_layer:]
+        del kept[-per_layer:]
+        torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
+        h = kept[-per_layer] if i else first  # its input; its outputs are let go, and g moves in where they were
         if scale is not None:
-            _, z, mean, rstd = held[i]
+            z, mean, rstd = before_norm
             g, g_scale, g_shift = torch.ops.aten.native_layer_norm_backward(
                 g, z, z.shape[-1:], mean, rstd, scale, shift, [True, found is not None, found is not None]
             )
@@ -194,10 +216,11 @@ def _backward(
                 assert shift_out is not None
                 scale_out.copy_(g_scale)
                 shift_out.copy_(g_shift)
+            del z, before_norm
         if masks is not None:
             g = g * masks[i].to(precision)
         if found is not None:
-            _product(inputs[i].t(), g, found[i][0])
+            _product(h.t(), g, found[i][0])
             torch.sum(g, 0, dtype=weight.dtype, out=found[i][1])
         if i or follows:
             g = g @ weight.to(precision).t()

@@ -63,7 +63,7 @@ def forward(
     layers = []
     for i, (weight, bias) in enumerate(zip(stack.weights[:-1], stack.biases[:-1], strict=True)):
         weight, inputs = weight.to(precision), h
-        z = torch.baddbmm(bias.to(precision).unsqueeze(1), h, weight)
+        z = _affine(h, weight, bias.to(precision))
         if masks is not None:
             z = z * masks[i].to(precision)
         mean = rstd = None
@@ -94,7 +94,9 @@ def backward(
     weights, biases = [torch.bmm(last.transpose(1, 2), g)], [g.sum(1)]
     scales: list[Tensor] = []
     shifts: list[Tensor] = []
-    g = torch.bmm(g, weight.transpose(1, 2)).to(layers[-1].outputs.dtype)
+    # With one output this is no sum: in a graph that is compiled, part of the next loop.
+    back = weight.transpose(1, 2)
+    g = (g * back if g.shape[-1] == 1 else torch.bmm(g, back)).to(layers[-1].outputs.dtype)
     for i in range(len(layers) - 1, -1, -1):
         layer = layers[i]
         g = torch.ops.aten.threshold_backward(g, layer.outputs, 0)
@@ -122,9 +124,25 @@ def _at_once(x: Tensor) -> bool:
     return torch.compiler.is_compiling() or x.device.type != "cpu"
 
 
+def _for_cpu(x: Tensor) -> bool:
+    """Whether a graph is compiled for a CPU."""
+    return x.device.type == "cpu" and torch.compiler.is_compiling()
+
+
+def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return ``h W + b`` (E, B, H)."""
+    if _for_cpu(h):  # the next loop adds the bias; the product would copy it to all rows first
+        return torch.bmm(h, weight) + bias.unsqueeze(1)
+    return torch.baddbmm(bias.unsqueeze(1), h, weight)
+
+
 def _column_sums(g: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the sums (E, H) over the rows of g (E, B, H), which are added up in float32."""
-    return g.sum(1, dtype=dtype) if _at_once(g) else g.sum(1).to(dtype)  # asked for a dtype, a CPU converts all of g
+    if g.device.type != "cpu":
+        return g.sum(1, dtype=dtype)
+    if _for_cpu(g):  # its loops would go down the columns, each number on a cache line of its own
+        return torch.bmm(g.new_ones((len(g), 1, g.shape[1])), g).squeeze(1).to(dtype)
+    return g.sum(1).to(dtype)  # asked for a dtype, a CPU converts all of g
 
 
 def _norm(z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +166,7 @@ def _norm_backward(
         g, n = g.to(scale.dtype), (z.to(scale.dtype) - mean) * rstd
         gn = g * scale.unsqueeze(1)
         gz = rstd * (gn - gn.mean(-1, keepdim=True) - n * (gn * n).mean(-1, keepdim=True))
-        return gz.to(z.dtype), (g * n).sum(1), g.sum(1)
+        return gz.to(z.dtype), _column_sums(g * n, scale.dtype), _column_sums(g, scale.dtype)
     parts = (x.unbind() for x in (g, z, mean, rstd, scale, shift))
     each = [
         torch.ops.aten.native_layer_norm_backward(one, before, one.shape[-1:], m, r, s, t, [True] * 3)

@@ -76,31 +76,39 @@ class Adam(Optimizer):
         return loss
 
 
+def corrections(step: Tensor, lr: float, betas: tuple[float, float], eps: float) -> tuple[Tensor, Tensor]:
+    """Return a and e of the step number ``step`` (a 0-d tensor), with which Adam's is ``-a mean / (sqrt(square) + e)``.
+
+    That is algorithm 1 with the correction of the squares taken out of the fraction: no power and one division less.
+    """
+    root = (1.0 - betas[1] ** step).sqrt()
+    return lr * root / (1.0 - betas[0] ** step), eps * root
+
+
 def adam_(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
-    moments: Moments,
-    lr: float,
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    corrected: tuple[Tensor, Tensor],
     betas: tuple[float, float],
-    eps: float,
 ) -> None:
     """One step of Adam in plain operations, in place, for a graph that is compiled: there they become one loop.
 
     Args:
         parameters: to move.
         gradients: of them; read as float32.
-        moments: as :meth:`Adam.moments` gives them.
-        lr: step size.
+        means: of gradients.
+        squares: means of their squares.
+        corrected: as :func:`corrections` gives them. In the graph, they would be computed anew for every few numbers.
         betas: see :class:`Adam`.
-        eps: likewise.
     """
-    for p, g, mean, square, step in zip(parameters, gradients, *moments, strict=True):
+    size, eps = corrected
+    for p, g, mean, square in zip(parameters, gradients, means, squares, strict=True):
         g = g.to(p.dtype)
-        step.add_(1.0)
         mean.lerp_(g, 1.0 - betas[0])
         square.mul_(betas[1]).addcmul_(g, g, value=1.0 - betas[1])
-        size = lr / (1.0 - betas[0] ** step)
-        p.sub_(size * mean / (square.sqrt() / (1.0 - betas[1] ** step).sqrt() + eps))
+        p.sub_(size * mean / (square.sqrt() + eps))
 
 
 class Adan(Optimizer):

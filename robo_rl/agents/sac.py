@@ -120,7 +120,9 @@ class SAC:
             self.critic, self.target_critic, self.head, self.critic_optimiser, self.log_temperature, config, compiler
         )
         self._sample = compiler.of(self.policy.sample, otherwise=self.policy.sample)
-        self._policy_loss = compiler.of(self._loss_of_policy, otherwise=self._loss_of_policy)
+        self._policy_loss: Callable[..., tuple[Tensor, Tensor, Tensor]] = self._loss_of_policy
+        if self.device.type != "cpu":  # there autograd's graphs keep masks as bytes, written one by one: twice as slow
+            self._policy_loss = compiler.of(self._loss_of_policy, otherwise=self._loss_of_policy)
 
         # Acting and learning draw from streams of their own: an evaluation between updates changes nothing.
         self.acting = torch.Generator(self.device).manual_seed(seed + 1)
@@ -303,9 +305,8 @@ class SAC:
 
     def _update_temperature(self, entropy: Tensor) -> None:
         """One step of ``log alpha`` down ``alpha * (entropy - target_entropy)``: too little entropy raises it."""
-        loss = self.log_temperature.exp() * (entropy - self.target_entropy)
-        self.temperature_optimiser.zero_grad()
-        loss.backward()
+        with torch.no_grad():  # the derivative of alpha * c by log alpha is alpha * c
+            self.log_temperature.grad = self.log_temperature.exp() * (entropy - self.target_entropy)
         self.temperature_optimiser.step()
 
     def _stay_awake(self, features: Tensor, updates: int) -> Metrics:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import gymnasium
@@ -95,11 +96,17 @@ class Frames:
             return
         import cv2
 
-        images, shown = self.rows.numpy(), out.numpy()
-        for i, (slot, down, across) in enumerate(zip(slots.tolist(), dy.tolist(), dx.tolist(), strict=True)):
-            top, left, bottom, right = max(-down, 0), max(-across, 0), max(down, 0), max(across, 0)
-            in_view = images[slot, bottom : height - top, right : width - left]
-            cv2.copyMakeBorder(in_view, top, bottom, left, right, cv2.BORDER_REPLICATE, shown[i])
+        images = self.rows.numpy()
+        for slot, down, across, shown in zip(slots.tolist(), dy.tolist(), dx.tolist(), out.numpy(), strict=True):
+            in_view, borders = _cut(height, width, down, across)
+            cv2.copyMakeBorder(images[slot][in_view], *borders, cv2.BORDER_REPLICATE, shown)
+
+
+@lru_cache(4096)
+def _cut(height: int, width: int, down: int, across: int) -> tuple[tuple[slice, slice], tuple[int, int, int, int]]:
+    """Return what stays in view of a shifted image, and how far its top, bottom, left and right are continued."""
+    top, left, bottom, right = max(-down, 0), max(-across, 0), max(down, 0), max(across, 0)
+    return (slice(bottom, height - top), slice(right, width - left)), (top, bottom, left, right)
 
 
 def _shape(space: gymnasium.Space) -> tuple[int, ...]:

@@ -180,7 +180,8 @@ def arm(opened) -> Robot:
     if robot.status().fault:
         robot.recover()
     until(lambda: not robot.status().fault, "the fault is cleared")
-    go_home(robot)
+    if not is_home(robot):
+        go_home(robot)
     return robot
 
 
@@ -205,6 +206,15 @@ def stays(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def is_home(robot: Robot) -> bool:
+    """Whether the test before has left it there, at rest and holding."""
+    state, off = newest(robot), 0.25 * NEAR
+    near = np.linalg.norm(state.tcp_pos - Chain(robot.spec).forward(np.array(robot.spec.home))[0]) < off
+    near = near and np.abs(state.joint_pos - robot.spec.home).max() < 0.02 and np.abs(state.joint_vel).max() < 0.02
+    open_ = abs(state.gripper_width - robot.spec.gripper.max_width) < 0.002
+    return bool(near and open_ and robot.status().mode == "holding")
 
 
 def go_home(robot: Robot) -> None:
@@ -354,7 +364,7 @@ def test_it_does_not_go_on_when_a_command_expires_on_the_way(arm):
     assert stays(lambda: np.linalg.norm(newest(arm).tcp_pos - gone) < NEAR, 0.3)
 
 
-@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.3, 1.0, 1.0)])
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.3, -1.0, 1.0)])
 def test_it_cannot_be_sent_out_of_the_work_space(arm, direction):
     seen, far, targets = [], [], [arm.applied().pos]
 
@@ -381,7 +391,7 @@ def test_it_cannot_be_tilted_beyond_its_limit(arm):
         seen.extend(arm.applied().reasons)
         assert geometry.distance(arm.applied().rot, home) <= most + 1e-3
 
-    pursue(arm, center(arm.spec), geometry.exp(np.array([0.0, 2.5, 0.0])) @ home, seconds=1.0, each=look)
+    pursue(arm, center(arm.spec), geometry.exp(np.array([0.0, 2.5, 0.0])) @ home, seconds=0.7, each=look)
     assert "rotation" in seen
 
 
@@ -396,7 +406,7 @@ def test_neither_it_nor_its_target_is_faster_than_allowed(arm):
         seen.extend(arm.applied().reasons)
 
     for corner in (arm.spec.workspace_low, arm.spec.workspace_high):
-        pursue(arm, 0.5 * (center(arm.spec) + np.array(corner)), seconds=1.0, each=look)
+        pursue(arm, 0.5 * (center(arm.spec) + np.array(corner)), seconds=0.7, each=look)
     for (then, before), (now, after) in itertools.pairwise(targets):
         assert np.linalg.norm(after - before) <= limits.max_speed * (now - then + 0.05) + 1e-3
     assert max(speeds) < 1.5 * limits.max_speed
@@ -440,7 +450,7 @@ def test_a_policy_gone_mad_does_no_harm(arm):
     """Jumps all over the place at 20 Hz: no fault, and every limit kept."""
     random = np.random.default_rng(0)
     home = Chain(arm.spec).forward(np.array(arm.spec.home))[1]
-    for _ in range(40):
+    for _ in range(30):
         pos = center(arm.spec) + random.normal(0.0, 0.5, 3)
         command(arm, pos, geometry.exp(random.normal(0.0, 1.0, 3)) @ home, gripper=float(random.normal(0.0, 0.1)))
         time.sleep(0.05)

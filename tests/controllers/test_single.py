@@ -57,7 +57,7 @@ def test_the_impedance_law(q, dq, shift, turn, bias):
     wrench = single.tool_wrench(PANDA.impedance, jacobian @ dq, pos, rot, target_pos, target_rot)
     gains = PANDA.impedance
     posture = gains.nullspace_stiffness * (np.array(PANDA.home) - q) - gains.nullspace_damping * dq
-    effort = jacobian.T @ wrench + single.project_to_nullspace(jacobian, single.damped_inverse(jacobian), posture)
+    effort = single.impedance_effort(wrench, posture, jacobian, single.damped_inverse(jacobian))
     found = single.limit_rate(single.fit_torque(effort, 5.0 * bias, most), previous, 5.0)
     np.testing.assert_allclose(found, expected, atol=1e-7)
 

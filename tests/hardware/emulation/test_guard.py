@@ -21,7 +21,7 @@ def plant():
 
 def run(plant, guard, torques):
     for torque in torques:
-        plant.step(guard.act(torque))
+        plant.step(guard.act(torque, plant.measure()))
 
 
 def test_it_holds_until_somebody_drives_and_then_does_what_it_is_told(plant):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +19,17 @@ from hardware.safety.limits import SafetyLimits
 from robo_rl import geometry
 from robo_rl.robots import robot
 
+_found = importlib.util.spec_from_file_location("array_filter", Path(__file__).with_name("array_filter.py"))
+array_filter = importlib.util.module_from_spec(_found)
+_found.loader.exec_module(array_filter)
+
 SPEC = robot("panda")
 HOME = np.array(SPEC.home)
 CHAIN = SingleChain(SPEC)
 POS, ROT, JACOBIAN = CHAIN.forward(HOME)
 INVERSE = damped_inverse(JACOBIAN)
 LIMITS = SafetyLimits.of(SPEC)
+STATE = {"pos": 1e-12, "rot": 1e-10, "linvel": 1e-8, "angvel": 1e-8}
 TIGHT = SafetyLimits((0.55, -0.05, 0.15), (0.65, 0.05, 0.3), max_tilt=0.3, max_speed=0.5, max_rotation_speed=1.0)
 
 
@@ -226,3 +233,34 @@ def test_a_reference_in_motion_brakes_from_where_it_is():
     settle(made, POS, ROT)
     assert made.slow
     assert math.dist(made.pos, POS) < 1e-4
+
+
+@pytest.mark.parametrize("limits", [LIMITS, TIGHT])
+@pytest.mark.parametrize("leashed", [True, False])
+def test_it_computes_what_the_same_formulas_over_arrays_do(limits, leashed):
+    rng = np.random.default_rng(0)
+    made, expected = started(limits), array_filter.ArrayFilter(SPEC, limits, ROT)
+    expected.reset(POS, ROT)
+    q, jacobian = HOME, JACOBIAN
+    seen = set()
+    for _ in range(60):
+        target = POS + rng.normal(0.0, 0.15, 3), rotation(rng.normal(0.0, 0.5, 3)) @ ROT
+        if rng.random() < 0.3:
+            q = HOME + rng.normal(0.0, 0.4, 7)
+            jacobian = CHAIN.forward(q)[2]
+        if rng.random() < 0.1:
+            begin = POS + rng.normal(0.0, 0.1, 3), rotation(rng.normal(0.0, 0.2, 3)) @ ROT, rng.normal(0.0, 0.5, 6)
+            made.reset(*begin)
+            expected.reset(*begin)
+        dt = float(rng.choice([0.0005, 0.001, 0.005, 0.02]))
+        for _ in range(int(rng.integers(1, 80))):
+            pos, rot = (POS, ROT) if leashed else (expected.pos + rng.normal(0.0, 2e-3, 3), expected.rot)
+            arguments = *target, pos, rot, q, jacobian, damped_inverse(jacobian), dt
+            for name in STATE:  # each cycle by itself: at a wall, a square root makes much of a rounding
+                setattr(expected, name, np.array(getattr(made, name)))
+            reasons = made.advance(*arguments)
+            assert reasons == expected.advance(*arguments)
+            seen.update(reasons)
+            for name, tolerance in STATE.items():
+                np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=0.0, atol=tolerance)
+    assert {"speed", "acceleration", "workspace" if limits is TIGHT else "leash"} <= seen

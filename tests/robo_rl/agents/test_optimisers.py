@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robo_rl.agents.optimisers import Adam, Adan, adam_, make_optimiser
+from robo_rl.agents.optimisers import Adam, Adan, adam_, corrections, make_optimiser
 
 
 def reference(gradients: list[float], lr: float, betas: tuple[float, float, float], decay: float) -> list[float]:
@@ -132,8 +132,10 @@ def test_adam_is_torchs_and_so_is_its_state() -> None:
         adam.step()
         moved = [k for k in range(3) if ours[k].grad is not None]
         with torch.no_grad():
-            parameters = [written[k] for k in moved]
-            adam_(parameters, [gradients[k] for k in moved], other.moments(parameters), 0.01, (0.8, 0.999), 1e-8)
+            for k in moved:
+                means, squares, (step,) = other.moments([written[k]])
+                corrected = corrections(step.add_(1.0), 0.01, (0.8, 0.999), 1e-8)
+                adam_([written[k]], [gradients[k]], means, squares, corrected, (0.8, 0.999))
         for one, two, three in zip(theirs, ours, written, strict=True):
             assert torch.equal(one, two)
             torch.testing.assert_close(one, three)

@@ -140,7 +140,7 @@ def recover(file):
     return json.loads(out)["modes"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def going(terminal_in, tmp_path_factory):
     """A cell that is up for several tests, each of which leaves its arm holding: its terminal, file and process."""
     pytest.importorskip("rclpy")
@@ -158,14 +158,59 @@ def going(terminal_in, tmp_path_factory):
 
 
 @pytest.mark.realtime
-def test_a_cell_is_up_once_and_is_stopped_and_acknowledged(going):
-    _, cell, _ = going
-    code, _, err = here("cell", "up", cell)
-    assert (code, "is up already" in err) == (2, True)
-    code, out, err = here("cell", "stop", cell)
-    assert code == 0, err
-    assert json.loads(out)["modes"] == {"arm": "fault"}
-    assert recover(cell) == {"arm": "holding"}
+class TestACellThatIsUp:
+    """What several tests share ends with them: the others start cells of the same name."""
+
+    def test_a_cell_is_up_once_and_is_stopped_and_acknowledged(self, going):
+        _, cell, _ = going
+        code, _, err = here("cell", "up", cell)
+        assert (code, "is up already" in err) == (2, True)
+        code, out, err = here("cell", "stop", cell)
+        assert code == 0, err
+        assert json.loads(out)["modes"] == {"arm": "fault"}
+        assert recover(cell) == {"arm": "holding"}
+
+    def test_a_fixture_is_found_by_touching_it(self, going):
+        from hardware.ros import RosRobot, Session
+
+        terminal, cell, _ = going
+        loaded = load_cell(cell)
+        spec = loaded.spec_of("arm")
+        postures = [np.array(spec.home) + 0.1 * np.eye(7)[joint] for joint in (0, 1, 3)]
+        touched = np.array([Chain(spec).forward(posture)[0] for posture in postures])
+        turn = geometry.exp(np.array([0.1, -0.2, 0.3]))
+        points = (touched - [0.5, 0.1, 0.2]) @ turn
+        command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
+        command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
+        person = subprocess.Popen(
+            command, env=terminal.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        with Session("hand", domain=loaded.ros.domain) as session:
+            arm = RosRobot("arm", spec, session)
+            arm.wait_until_ready(60.0)
+            for posture in postures:
+                hear(person, "press return")
+                arm.move_joints(posture, 0.04)
+                while arm.status().mode == "moving":
+                    time.sleep(0.05)
+                until(lambda: np.abs(arm.state(10.0).joint_vel).max() < 0.02)
+                person.stdin.write("\n")
+                person.stdin.flush()
+        out, err = person.communicate(timeout=60)
+        assert person.returncode == 0, err
+        assert json.loads(out)["residual"]["position_mm"] < 15.0  # an arm holds within a centimetre
+        pos, rot = load_cell(cell).fixture_poses()["hole"]
+        assert np.abs(pos - [0.5, 0.1, 0.2]).max() < 0.02
+        assert geometry.distance(rot, turn) < 0.1
+
+    def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(self, going):
+        _, cell, process = going
+        (node,) = processes("hardware.serve", load_cell(cell).name)
+        os.kill(node, signal.SIGKILL)
+        hear(process, "arm: fault no_link")
+        until(lambda: "started anew" in health(cell))
+        assert recover(cell) == {"arm": "holding"}
 
 
 @pytest.fixture
@@ -205,16 +250,6 @@ def test_two_arms_share_a_cell(terminal, two_arms):
 
 
 @pytest.mark.realtime
-def test_an_arm_whose_node_was_killed_is_served_anew_and_moves_only_after_a_person_says_so(going):
-    _, cell, process = going
-    (node,) = processes("hardware.serve", load_cell(cell).name)
-    os.kill(node, signal.SIGKILL)
-    hear(process, "arm: fault no_link")
-    until(lambda: "started anew" in health(cell))
-    assert recover(cell) == {"arm": "holding"}
-
-
-@pytest.mark.realtime
 def test_what_an_arm_carries_is_weighed_and_written_into_the_file(terminal, cell):
     pytest.importorskip("rclpy")
     with_plant(cell, payload_error=0.3)
@@ -224,42 +259,6 @@ def test_what_an_arm_carries_is_weighed_and_written_into_the_file(terminal, cell
     written = load_cell(cell).calibration["arms"]["arm"]["payload"]
     assert written["mass"] == pytest.approx(0.3, abs=0.02)
     assert written["residual"]["joint_torque_Nm"] < 0.5
-
-
-@pytest.mark.realtime
-def test_a_fixture_is_found_by_touching_it(going):
-    from hardware.ros import RosRobot, Session
-
-    terminal, cell, _ = going
-    loaded = load_cell(cell)
-    spec = loaded.spec_of("arm")
-    postures = [np.array(spec.home) + 0.1 * np.eye(7)[joint] for joint in (0, 1, 3)]
-    touched = np.array([Chain(spec).forward(posture)[0] for posture in postures])
-    turn = geometry.exp(np.array([0.1, -0.2, 0.3]))
-    points = (touched - [0.5, 0.1, 0.2]) @ turn
-    command = [sys.executable, "-m", "robo_rl.cli", "cell", "calibrate", cell, "fixture", "--name", "hole"]
-    command += ["--points", *(f"{number:.6f}" for number in points.ravel())]
-    person = subprocess.Popen(
-        command, env=terminal.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    with Session("hand", domain=loaded.ros.domain) as session:
-        arm = RosRobot("arm", spec, session)
-        arm.wait_until_ready(60.0)
-        for posture in postures:
-            hear(person, "press return")
-            arm.move_joints(posture, 0.04)
-            while arm.status().mode == "moving":
-                time.sleep(0.05)
-            until(lambda: np.abs(arm.state(10.0).joint_vel).max() < 0.02)
-            person.stdin.write("\n")
-            person.stdin.flush()
-    out, err = person.communicate(timeout=60)
-    assert person.returncode == 0, err
-    assert json.loads(out)["residual"]["position_mm"] < 15.0  # an arm holds within a centimetre
-    pos, rot = load_cell(cell).fixture_poses()["hole"]
-    assert np.abs(pos - [0.5, 0.1, 0.2]).max() < 0.02
-    assert geometry.distance(rot, turn) < 0.1
 
 
 def put(line, level):
