@@ -93,7 +93,7 @@ def write_episode(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     Raises:
         StorageError: if it could not be stored.
     """
-    steps = len(tensors["reward"])
+    steps, tensors = len(tensors["reward"]), dict(sorted(tensors.items()))  # equal episodes are equal files
     columns = [[key, str(value.dtype).removeprefix("torch."), list(value.shape[1:])] for key, value in tensors.items()]
     parts = [_bytes_of(value, steps + 1) for value in tensors.values()]
     body = torch.cat(parts, dim=1).numpy()

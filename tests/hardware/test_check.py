@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from controllers.kinematics import Chain
+from controllers.vectors import entries, vector
 from hardware import check, check_limits
 from hardware.check import Expected, check_camera, check_skew, check_stop, control_loop, past_faults
 from hardware.findings import CommandIds
@@ -42,7 +43,8 @@ class Still:
     def command(self, command):
         pos, rot, reasons = command.pos, command.rot, []
         if self.limits is not None:
-            pos, rot, reasons = SafetyFilter(PANDA, self.limits, ROT).clamp(pos, rot)
+            inside, turned, reasons = SafetyFilter(PANDA, self.limits, ROT)._clamp(vector(pos), entries(rot))
+            pos, rot = np.array(inside), np.array(turned).reshape(3, 3)
             if not reasons and np.linalg.norm(pos - self.pos) > 1e-3:
                 reasons = ["acceleration"]
         else:

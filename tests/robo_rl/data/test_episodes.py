@@ -25,8 +25,10 @@ from robo_rl.data.episode_file import EpisodeError
 from robo_rl.data.episode_writer import EpisodeWriter
 from robo_rl.data.episodes import Episode, check_episodes, fill_replay, load_episodes
 from robo_rl.data.headers import read_header
+from robo_rl.data.journal import Journal
 from robo_rl.errors import UserError
 from robo_rl.replay.buffer import ReplayBuffer
+from robo_rl.training.durable import StorageError
 
 SPACE = gym.spaces.Dict(
     state=gym.spaces.Box(-np.inf, np.inf, (3,)),
@@ -504,13 +506,13 @@ def test_files_from_before_people_had_a_say_are_read(tmp_path):
 
 def test_a_full_disk_loses_no_row_of_the_other_environments(tmp_path, monkeypatch):
     writer = writer_to(tmp_path)
-    real = module.Journal.append
+    real = Journal.append
 
     def full(journal, record):
-        raise module.StorageError("the disk is full")
+        raise StorageError("the disk is full")
 
     for t in range(3):
-        monkeypatch.setattr(module.Journal, "append", full if t == 1 else real)
+        monkeypatch.setattr(Journal, "append", full if t == 1 else real)
         arrived = step_to([t + 1, t + 101], ["", ""], torch.zeros(2, 2))
         if t == 1:
             with pytest.raises(UserError, match="disk is full"):
