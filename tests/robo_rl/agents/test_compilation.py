@@ -15,6 +15,9 @@ from robo_rl.errors import UserError
 
 OBSERVATIONS = gymnasium.spaces.Dict(state=gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32))
 ACTIONS = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+BFLOAT16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16 products"
+)
 
 
 def agent(device: str = "cpu", **settings: object) -> SAC:
@@ -50,7 +53,7 @@ def learn_alike(plain: SAC, quick: SAC, *, tolerance: float, device: str = "cpu"
     [
         {"entropy_backup": True, "actor_q": "min"},
         {"hl_gauss": True, "q_bounds": (0.0, 1.0), "critic_dropout": 0.2, "perturb": PerturbationConfig(every=5)},
-        {"critic_norm": "none", "bfloat16": True},
+        pytest.param({"critic_norm": "none", "bfloat16": True}, marks=BFLOAT16),
     ],
     ids=["plain", "hl_gauss_dropout_perturb", "bfloat16"],
 )
