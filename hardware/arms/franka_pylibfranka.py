@@ -1,8 +1,9 @@
 """Franka by pylibfranka: joint torques from our own law, one every millisecond.
 
-pylibfranka keeps Python's lock while it waits for the arm, so :meth:`PylibfrankaDrive.read` sleeps through the part of
-the millisecond in which nothing can come and lets other threads run then. A process that drives an arm so should do
-little else; :mod:`hardware.arms.franka_franky` has its fast loop in C++ and no such worry.
+pylibfranka keeps Python's lock while it waits for the arm. So :meth:`PylibfrankaDrive.read` waits itself, at the socket
+that libfranka listens at, which lets other threads run meanwhile, and asks libfranka once a state has come. A process
+that drives an arm so should do little else all the same; :mod:`hardware.arms.franka_franky` has its fast loop in C++
+and no such worry.
 
 The arm compensates gravity and friction of its own. While no torque comes, it holds where it is by its own position
 controller: after :meth:`~PylibfrankaDrive.open`, after an error, and when the law has been silent for some cycles.
@@ -10,13 +11,18 @@ controller: after :meth:`~PylibfrankaDrive.open`, after an error, and when the l
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from controllers.limits import limit_rate
+from controllers.single import limit_rate
 from hardware.arms.drive import Delegated, DriveState
 from hardware.arms.franka import (
     PRIORITY,
@@ -41,8 +47,8 @@ from robo_rl.robots.fr3 import FR3
 _MAX_STEP = 0.95  # N·m
 _QUIET = 5  # cycles without a torque after which the arm holds by itself again; it stops with a reflex after 20
 _RETRY = 0.2  # s between attempts to reach an arm that was lost
-_WAITED = 0.05e-3  # s within which only a state comes that had been waiting
-_ASLEEP = 0.5e-3  # s after a state in which the next one is not worth waiting for
+_SILENCE = 0.03  # s without a state after which a read says so
+_LOST = 1.0  # s without one after which the connection is taken for lost
 
 
 class PylibfrankaDrive(FrankaDrive):
@@ -64,8 +70,10 @@ class PylibfrankaDrive(FrankaDrive):
         super().__init__(spec, settings)
         self._model: Any = None
         self._control: Any = None  # of the SDK's torque loop, while it runs
+        self._states = select.poll()  # of the socket that states come at
         self._torque = np.zeros(spec.dof)
-        self._quiet = 0
+        self._owed = False  # whether the newest state has had no torque for an answer
+        self._quiet = 0  # how many states before it had none
 
     def open(self) -> None:
         """Connect and set the arm up; it holds by itself until the first torque. See :meth:`Drive.open`."""
@@ -90,8 +98,12 @@ class PylibfrankaDrive(FrankaDrive):
         assert sdk is not None
         realtime = sdk.RealtimeConfig.kEnforce if s.realtime else sdk.RealtimeConfig.kIgnore
         try:
+            others = set(_datagram_sockets())
             with ordinary_scheduling():
                 robot = sdk.Robot(s.address, realtime)
+            self._states = select.poll()
+            for number in set(_datagram_sockets()) - others:
+                self._states.register(number, select.POLLIN)
             state = robot.read_once()
             robot.set_collision_behavior(
                 list(s.contact_torque), list(s.collision_torque), list(s.contact_force), list(s.collision_force)
@@ -105,7 +117,7 @@ class PylibfrankaDrive(FrankaDrive):
         check_tool(self.spec, np.array(state.q), np.array(state.O_T_EE).reshape(4, 4).T, s.address)
         self._robot, self._control = robot, None
         self._fault = ""
-        self._torque[:] = 0.0
+        self._torque = np.zeros(self.spec.dof)
         self._stamp = time.monotonic()
 
     @staticmethod
@@ -119,15 +131,12 @@ class PylibfrankaDrive(FrankaDrive):
         """Wait for the arm's next state. See :meth:`Drive.read`."""
         if self._robot is None:
             self._reconnect()
-        spare = self._stamp + _ASLEEP - time.monotonic()
-        if spare > 0.0:
-            time.sleep(spare)
         try:
             state = self._next()
         except RuntimeError as error:  # NetworkException, or bare ones of the network library below libfranka
             self._drop(error)
             raise Stale(f"franka at {self._address}: {self._lost}") from error
-        self._stamp = time.monotonic()
+        self._stamp, self._owed = time.monotonic(), True
         sensed = self._settings.external_torque
         return DriveState(
             stamp=self._stamp,
@@ -145,16 +154,27 @@ class PylibfrankaDrive(FrankaDrive):
         assert sdk is not None
         if self._control is not None:
             try:
-                if self._quiet > _QUIET:
-                    self._fade()
-                elif self._quiet:
-                    self._control.writeOnce(sdk.Torques(self._torque.tolist()))
-                self._quiet += 1
+                if self._owed:
+                    self._stand_in()
                 if self._control is not None:
                     return self._newest()
             except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
                 self._fail(error)
+        self._await()
         return self._robot.read_once()
+
+    def _await(self) -> None:
+        """Wait for a state to arrive.
+
+        Raises:
+            Stale: if none does.
+            RuntimeError: if none has come for so long that the connection is lost.
+        """
+        if not self._states.poll(1e3 * _SILENCE):
+            silent = time.monotonic() - self._stamp
+            if silent > _LOST:
+                raise RuntimeError(f"silent for {silent:.1f} s")
+            raise Stale(f"franka at {self._address} is silent for {1e3 * silent:.0f} ms")
 
     def _newest(self) -> Any:
         """Return a state that there is still time to answer.
@@ -162,10 +182,10 @@ class PylibfrankaDrive(FrankaDrive):
         One that had been waiting for us may be nearly a millisecond old, and its answer too late. To answer every
         second state in time is better than each of them late: the arm stops after 20 late answers in a row.
         """
-        began = time.monotonic()
+        if self._states.poll(0):
+            self._control.readOnce()
+        self._await()
         state, _ = self._control.readOnce()
-        if time.monotonic() - began < _WAITED:
-            state, _ = self._control.readOnce()
         return state
 
     def write_torque(self, torque: np.ndarray) -> None:
@@ -175,18 +195,27 @@ class PylibfrankaDrive(FrankaDrive):
             return
         try:
             if self._control is None:
-                self._torque[:] = 0.0
+                self._torque = np.zeros(self.spec.dof)
                 if self._settings.realtime:
                     prioritise(PRIORITY)  # this is the thread that the arm waits for
                 self._control = self._robot.start_torque_control()
                 self._control.readOnce()
             self._torque = limit_rate(np.asarray(torque, dtype=float), self._torque, _MAX_STEP)
             self._control.writeOnce(sdk.Torques(self._torque.tolist()))
-            self._quiet = 0
+            self._owed, self._quiet = False, 0
         except (sdk.ControlException, sdk.CommandException, sdk.InvalidOperationException) as error:
             self._fail(error)
         except RuntimeError as error:
             self._drop(error)
+
+    def _stand_in(self) -> None:
+        """Answer a state for a law that has not: the same torque once more, and the way to none after some of them."""
+        self._owed = False
+        self._quiet += 1
+        if self._quiet > _QUIET:
+            self._fade()
+        elif self._sdk is not None:
+            self._control.writeOnce(self._sdk.Torques(self._torque.tolist()))
 
     def _fade(self) -> None:
         """Bring the torque a step nearer to zero; once there, the arm's position controller takes over."""
@@ -241,7 +270,7 @@ class PylibfrankaDrive(FrankaDrive):
         if left:
             raise UserError(f"franka at {self._address} does not recover: {left}")
         self._fault = ""
-        self._torque[:] = 0.0
+        self._torque = np.zeros(self.spec.dof)
 
     def close(self) -> None:
         """End the torque loop, which leaves the arm holding by itself, and disconnect."""
@@ -253,3 +282,13 @@ class PylibfrankaDrive(FrankaDrive):
         self._drop()
         if self._hand is not None:
             self._hand.close()
+
+
+def _datagram_sockets() -> Iterator[int]:
+    """Numbers of this process's open files that are datagram sockets of the internet."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed meanwhile
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as found:
+                    if found.type == socket.SOCK_DGRAM and found.family == socket.AF_INET:
+                        yield int(name)
