@@ -310,21 +310,23 @@ class ReplayBuffer:
     def _gather(self, draw: Draw, part: slice, block: Block, place: slice, augment: Augmentation | None) -> None:
         """Copy the transitions ``part`` of a draw to the rows ``place`` of a block."""
         device = self._rows.device
-        both = torch.from_numpy(draw.both).to(device)[:, part]
-        if both.shape[1] == block.size:
-            torch.index_select(self._rows, 0, both.reshape(-1), out=block.both_sides)
+        slots, ends = draw.slots[part], draw.ends[part]
+        both = torch.from_numpy(np.concatenate([slots, ends])).to(device)
+        count = len(slots)
+        if count == block.size:
+            torch.index_select(self._rows, 0, both, out=block.both_sides)
         elif place.step > 1:  # all over the block: one gather covers both sides
-            torch.index_select(self._rows, 0, both.reshape(-1), out=block.both_sides[place.start :: place.step])
+            torch.index_select(self._rows, 0, both, out=block.both_sides[place.start :: place.step])
         else:
-            for side in range(2):
-                torch.index_select(self._rows, 0, both[side], out=block.rows[side, place])
+            for side, index in enumerate((both[:count], both[count:])):
+                torch.index_select(self._rows, 0, index, out=block.rows[side, place])
         for key, frames in self._frames.items():
-            for side in range(2):
+            for side, index in enumerate((both[:count], both[count:])):
                 out = block.images[key][side, place]
                 if augment is None:
-                    frames.get(both[side], out)
+                    frames.get(index, out)
                 else:
-                    frames.draw(both[side], out, augment, self._generator)
+                    frames.draw(index, out, augment, self._generator)
         block.set_discount(place, draw.discount[part])
         if draw.later is not None and draw.weights is not None:
             later = torch.from_numpy(draw.later[:, part]).to(device)

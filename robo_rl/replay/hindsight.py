@@ -185,7 +185,7 @@ class HindsightReplay(ReplayBuffer):
             future = position + np.minimum((where * choices).astype(np.int64), choices - 1)  # the product may round up
             chosen = self._slot_at[stream, future % self._slot_at.shape[1]]
             device = block.rows.device
-            reached = torch.from_numpy(self._ring.wrapped(chosen + np.abs(self._ring.hop[chosen]).astype(np.int64)))
+            reached = torch.from_numpy(self._ring.slots(chosen + np.abs(self._ring.hop[chosen]).astype(np.int64)))
             future_goal = self._rows[reached.to(device)][:, self._achieved]
 
         relabelled = torch.from_numpy(chance < self.k / (self.k + 1)).to(device)

@@ -13,23 +13,20 @@ class Draw:
     """Transitions that were drawn, N of them: all that a gather needs to know beside the rows.
 
     Attributes:
-        both: (2, N) where the rows lie: those that they start in, those of the observations they lead to, n steps on.
+        slots: where the rows lie that they start in.
+        ends: slots of the observations that they lead to, n steps on.
         discount: float32.
         tail: number of the oldest row when they were drawn.
         later: (n - 1, N) slots of the steps folded into a return after the first, and
         weights: what the rewards there count, float32; None for single steps.
     """
 
-    both: np.ndarray
+    slots: np.ndarray
+    ends: np.ndarray
     discount: np.ndarray
     tail: int
     later: np.ndarray | None = None
     weights: np.ndarray | None = None
-
-    @property
-    def slots(self) -> np.ndarray:
-        """(N,) where the rows lie that they start in."""
-        return self.both[0]
 
 
 @dataclass(frozen=True)
@@ -142,21 +139,19 @@ class Ring:
             raise ValueError("the replay buffer is empty: add a transition before sampling")
         # Some rows start nothing: a few more are drawn than are needed, and the first n that start something kept.
         slots = self._some(n + n // 16 + 8, generator)
-        good = self.hop.take(slots).nonzero()[0]
+        good = self.hop[slots].nonzero()[0][:n]
         while len(good) < n:
             slots = np.concatenate([slots[good], self._some(n, generator)])
-            good = self.hop.take(slots).nonzero()[0]
-        return self.fold(slots.take(good[:n]), n_step=n_step, discount=discount)
+            good = self.hop[slots].nonzero()[0][:n]
+        return self.fold(slots[good], n_step=n_step, discount=discount)
 
     def fold(self, slots: np.ndarray, *, n_step: int, discount: float) -> Draw:
         """Follow the transitions in ``slots`` for n steps, or fewer where their episodes end."""
-        hop = self.hop.take(slots)
-        both = np.empty((2, len(slots)), np.int64)
-        both[0] = slots
-        ends = self.wrapped(np.add(slots, np.abs(hop), out=both[1]))
+        hop = self.hop[slots]
+        ends = self.slots(slots + np.abs(hop))
         left = (hop > 0) * np.float32(discount)
         if n_step == 1:
-            return Draw(both, left, self.tail)
+            return Draw(slots, ends, left, self.tail)
         later = np.empty((n_step - 1, len(slots)), np.int64)
         weights = np.empty((n_step - 1, len(slots)), np.float32)
         for i in range(n_step - 1):
@@ -164,9 +159,8 @@ class Ring:
             goes_on = hop != 0
             later[i], weights[i] = np.where(goes_on, ends, slots), np.where(goes_on, left, 0.0)
             left = np.where(goes_on, left * np.float32(discount) * (hop > 0), left)
-            ends = self.wrapped(ends + np.abs(hop))
-        both[1] = ends
-        return Draw(both, left, self.tail, later, weights)
+            ends = self.slots(ends + np.abs(hop))
+        return Draw(slots, ends, left, self.tail, later, weights)
 
     def overwritten(self, draw: Draw) -> np.ndarray:
         """Return which of the transitions of a draw made room for others since."""
@@ -174,9 +168,7 @@ class Ring:
         return np.flatnonzero(age < self.tail - draw.tail)
 
     def _some(self, count: int, generator: torch.Generator) -> np.ndarray:
-        first = self.tail % self.capacity
-        numbers = torch.randint(first, first + self.head - self.tail, (count,), generator=generator)
-        return self.wrapped(numbers.numpy())
+        return self.slots(torch.randint(self.tail, self.head, (count,), generator=generator).numpy())
 
     def chain(self, slots: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return slots (N, K) of the K steps that begin in ``slots``, slots that they lead to, and which there are.
@@ -191,13 +183,9 @@ class Ring:
             valid.append(valid[-1] & goes_on)
         return np.stack(taken, axis=1), np.stack(ends, axis=1), np.stack(valid, axis=1)
 
-    def wrapped(self, slots: np.ndarray) -> np.ndarray:
-        """Take a round off those of ``slots`` (N,) that have passed the end, by less than one; in place.
-
-        A remainder takes several times as long.
-        """
-        slots -= (slots >= self.capacity) * self.capacity
-        return slots
+    def slots(self, numbers: np.ndarray) -> np.ndarray:
+        """Return where the rows of these numbers lie."""
+        return numbers % self.capacity if self.head > self.capacity else numbers
 
     def _end(self, slots: np.ndarray) -> np.ndarray:
-        return self.wrapped(slots + np.abs(self.hop[slots]))
+        return self.slots(slots + np.abs(self.hop[slots]))
