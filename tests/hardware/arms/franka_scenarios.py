@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -201,6 +202,41 @@ def silence(name: str, address: str) -> None:
             drive.recover()
             assert read(drive, 0.2)[-1].error == ""
         finally:
+            drive.close()
+            franka_sim.stop(server)
+
+
+def others_run_meanwhile(name: str, address: str) -> None:
+    """While the arm says nothing, waiting for it keeps no other thread of the process from running."""
+    address = franka_sim.free_address()
+    ticks, before, done = 0, 0, threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.wait(0.001):
+            ticks += 1
+
+    def wait_in_vain() -> None:
+        nonlocal before
+        while True:
+            before = ticks
+            drive.read()
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = franka_sim.start_franky_sim(address, Path(folder) / "log")
+        drive = make(name, address, hand=False)
+        try:
+            drive.open()
+            drive.read()
+            drive.write_torque(np.zeros(7))  # type: ignore[attr-defined]
+            server.send_signal(signal.SIGSTOP)
+            threading.Thread(target=tick, daemon=True).start()
+            with pytest.raises(Stale):
+                wait_in_vain()
+            assert ticks > before + 5
+        finally:
+            done.set()
+            server.send_signal(signal.SIGCONT)
             drive.close()
             franka_sim.stop(server)
 

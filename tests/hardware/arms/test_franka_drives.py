@@ -48,7 +48,7 @@ def test_drive(scenario: str, drive: str, address: str) -> None:
     assert code == 0, said
 
 
-@pytest.mark.parametrize("scenario", ["law_falls_silent", "torque_steps"])
+@pytest.mark.parametrize("scenario", ["law_falls_silent", "torque_steps", "others_run_meanwhile"])
 def test_torque_drive(scenario: str, address: str) -> None:
     code, said = run_scenario(scenario, "pylibfranka", address)
     assert code == 0, said
