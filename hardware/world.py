@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from controllers.kinematics import Chain
+from hardware.joint_moves import move_to
 from robo_rl import geometry
 from robo_rl.contracts import (
     MAX_VALIDITY,
@@ -30,7 +31,6 @@ from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
 
 _RETREAT = 0.08  # m that the tool is drawn back along its own axis before a reset moves the joints
 _RETREAT_SPEED = 0.08  # m/s
-_MOVE_TIMEOUT = 30.0  # s that a reset's joint move may take
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class CellWorld:
                 self._retreat()
                 if self.operator is not None:
                     self.operator.arrange(start)
-                self._move(joints, float(start.gripper_width[0, 0]))
+                move_to(self.arm, joints, float(start.gripper_width[0, 0]), max_age=self._max_age)
                 state = self.arm.state(self._max_age)
                 # Aimed at where the tool really is; the opening at what was asked for.
                 width = start.gripper_width.to(torch.float32).clone()
@@ -168,9 +168,7 @@ class CellWorld:
         if not bool(mask.any()):
             return self._last
         try:
-            state, status = self.arm.state(self._max_age), self.arm.status()
-            if status.mode == "fault":
-                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+            state = self._sound_state()
             self._began = self.due = time.monotonic()
             self._last = self._reading(state, interrupted=False)
         except (Faulted, Stale) as error:
@@ -200,10 +198,7 @@ class CellWorld:
         try:
             self._send(command)
             time.sleep(max(0.0, self.due - time.monotonic()))
-            state = self.arm.state(self._max_age)
-            status = self.arm.status()
-            if status.mode == "fault":
-                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+            state = self._sound_state()
             applied = self.arm.applied()
             self._target = Command(_row(applied.pos), _row(applied.rot), torch.tensor([[applied.gripper]]).float())
             self._last = self._reading(state, interrupted=False)
@@ -269,24 +264,6 @@ class CellWorld:
             self._tell(here + np.clip(pos - here, -clip, clip), state.tcp_rot, width)
             time.sleep(self.control_dt)
 
-    def _move(self, joints: np.ndarray, width: float) -> None:
-        self.arm.move_joints(joints, width)
-        deadline = time.monotonic() + _MOVE_TIMEOUT
-        while True:
-            status = self.arm.status()
-            if status.mode == "fault":
-                raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
-            if status.mode == "holding":
-                break
-            if time.monotonic() > deadline:
-                raise UserError(f"{self.robot.name} did not reach the start within {_MOVE_TIMEOUT:g} s")
-            time.sleep(0.005)
-        off = float(np.abs(self.arm.state(self._max_age).joint_pos - joints).max())
-        if off > 0.1:
-            raise UserError(
-                f"{self.robot.name} stopped {off:.2f} rad short of the start: {self.arm.status().reason or 'blocked'}"
-            )
-
     def _wait_until_sound(self) -> bool:
         """Return once the arm may be moved and all cameras see; False if somebody wants to stop instead."""
         told = ""
@@ -323,6 +300,13 @@ class CellWorld:
         return True
 
     # -- parts of a step -----------------------------------------------------------------------------------------------
+
+    def _sound_state(self) -> RobotState:
+        """The newest state; Faulted if the arm is in a fault, Stale if it is too old."""
+        state, status = self.arm.state(self._max_age), self.arm.status()
+        if status.mode == "fault":
+            raise Faulted(f"{self.robot.name}: {status.fault}: {status.reason}")
+        return state
 
     def _send(self, command: Command) -> None:
         pos, rot, gripper = (part[0].double().numpy() for part in (command.pos, command.rot, command.gripper))

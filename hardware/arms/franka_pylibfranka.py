@@ -102,7 +102,9 @@ class PylibfrankaDrive(FrankaDrive):
             with ordinary_scheduling():
                 robot = sdk.Robot(s.address, realtime)
             self._states = select.poll()
-            for number in set(_datagram_sockets()) - others:
+            if not (new := set(_datagram_sockets()) - others):
+                raise UserError("libfranka has opened no socket that could be waited at; take driver: franky")
+            for number in new:
                 self._states.register(number, select.POLLIN)
             state = robot.read_once()
             robot.set_collision_behavior(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
+from hardware.joint_moves import move_to
+from robo_rl.errors import InvalidAction, Stale, UserError
 
 if TYPE_CHECKING:
     from hardware.ros.robot_client import RosRobot
@@ -19,7 +20,6 @@ STILL = 0.8
 
 _MEASURED = 0.5  # s over which a measurement is averaged
 _PATIENCE = 30.0  # s that a silent node is waited for
-_MOVE = 30.0  # s that a move to a posture may take
 
 
 def go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None:
@@ -30,15 +30,12 @@ def go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None
         Faulted: if it goes into a fault.
         UserError: if it does not arrive.
     """
-    robot.move_joints(posture, state_of(robot).gripper_width if width is None else width)
-    deadline = time.monotonic() + _MOVE
-    while (status := robot.status()).mode != "holding":
-        if status.mode == "fault" and status.fault != "no_link":  # a computer that stood still may come back
-            raise Faulted(f"{status.fault}: {status.reason}")
-        if time.monotonic() > deadline:
-            why = f": {status.reason}" if status.reason else ""
-            raise UserError(f"the arm did not reach the posture {np.round(posture, 2).tolist()} in {_MOVE:g} s{why}")
-        time.sleep(0.02)
+    move_to(
+        robot,
+        posture,
+        state_of(robot).gripper_width if width is None else width,
+        waited_out=("no_link",),  # a computer that stood still may come back
+    )
 
 
 def must_go(robot: RosRobot, posture: np.ndarray, width: float | None = None) -> None:

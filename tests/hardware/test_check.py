@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from controllers.kinematics import Chain
-from controllers.vectors import entries, vector
+from controllers.vectors import entries, matrix, vector
 from hardware import check, check_limits
 from hardware.check import Expected, check_camera, check_skew, check_stop, control_loop, past_faults
 from hardware.findings import CommandIds
@@ -44,7 +44,7 @@ class Still:
         pos, rot, reasons = command.pos, command.rot, []
         if self.limits is not None:
             inside, turned, reasons = SafetyFilter(PANDA, self.limits, ROT)._clamp(vector(pos), entries(rot))
-            pos, rot = np.array(inside), np.array(turned).reshape(3, 3)
+            pos, rot = np.array(inside), matrix(turned)
             if not reasons and np.linalg.norm(pos - self.pos) > 1e-3:
                 reasons = ["acceleration"]
         else:
