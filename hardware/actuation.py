@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from controllers.joint_speeds import JointSpeeds
+from controllers.joint_tracking import JointTracking
 from controllers.single import (
     SingleChain,
     damped_inverse,
@@ -33,10 +35,8 @@ _SOFTEST = 0.05  # share of the stiffness that they begin with
 _JOINT_STIFFNESS = 7.0  # of a joint's spring in a joint move per N·m that the joint can exert, 1/rad
 _JOINT_DAMPING = 1.0 / 12.0  # of it, s: critical for what Franka's arms weigh
 _JOINT_CLIP = 0.03  # rad that a joint's spring is stretched at most: a fifth of the joint's torque
+_FAST = 0.7, 0.9  # shares of a joint's speed limit from which it is braked, and at which nothing drives it on
 _LIMIT_STIFFNESS = 5.0  # of the wall at a joint's limit per N·m that the joint can exert, 1/rad
-_INSIDE = 1e-6  # m that the tool of a set-point may be beyond a wall of the work space
-_CORRECTIONS = 8  # of a set-point, at most; each leaves little of what it corrects
-_SINGULAR = 1e-3  # share of the way back to a wall that each of them leaves, so that none is wild
 _LAG = 0.25  # rad that a position-controlled arm may be behind in a joint move
 _SETTLED = 0.01, 0.02  # rad and rad/s within which a joint move has arrived
 _ARRIVED = 0.002, 0.01  # m and rad, the same for an arm that is driven by poses
@@ -81,12 +81,15 @@ class Actuator(Protocol):
     """One way of driving an arm.
 
     Attributes:
-        written: (n,) what was written last, N·m or rad, or (n,) zeros for poses; for the log.
         pulled: whether a torque of ours pulls at the arm noticeably.
     """
 
-    written: np.ndarray
     pulled: bool
+
+    @property
+    def written(self) -> np.ndarray:
+        """What was written last (n,), N·m or rad, or zeros (n,) for poses; for the log."""
+        ...
 
     def begin(self, now: Estimate) -> None:
         """Take over an arm at rest where it is, softly."""
@@ -124,6 +127,7 @@ class TorqueActuator:
         self._low = np.array([link.joint_range[0] for link in spec.links]) + self._wall
         self._high = np.array([link.joint_range[1] for link in spec.links]) - self._wall
         self._lowest, self._highest = self._low.tolist(), self._high.tolist()
+        self._speeds = JointSpeeds(spec, _FAST[0])
         self._posture = np.array(spec.home)
         self._redundant = spec.dof > 6
         self._threshold = _PULLED * min(spec.impedance.max_force, spec.impedance.stiffness * spec.impedance.clip)
@@ -175,12 +179,27 @@ class TorqueActuator:
 
     def _write(self, now: Estimate, effort: np.ndarray, dt: float) -> None:
         q = now.joint_pos
-        at = q.tolist()
+        at, rates = q.tolist(), now.joint_vel.tolist()
+        allowed = self._speeds.towards(at, rates)
+        if not all(map(le, map(abs, rates), allowed)):
+            effort = self._braked(now.joint_vel, np.array(allowed), effort)
         if not (all(map(le, self._lowest, at)) and all(map(le, at, self._highest))):
             effort = self._held_off(q, now.joint_vel, effort)
         wanted = fit_torque(effort, now.bias, self._max_torque)
         self.written = limit_rate(wanted, self.written, self._max_rate * dt)
         self._drive.write_torque(self.written)
+
+    def _braked(self, joint_vel: np.ndarray, allowed: np.ndarray, effort: np.ndarray) -> np.ndarray:
+        """Effort (n,) of joints of which some are faster than ``allowed`` (n,): what drives them on fades, they brake.
+
+        The filter bounds how fast the reference asks joints to be; an arm that swings is faster, and stops by a reflex
+        of its own at the limit.
+        """
+        excess = np.maximum(np.abs(joint_vel) - allowed, 0.0)
+        share = np.minimum(excess / ((_FAST[1] / _FAST[0] - 1.0) * allowed), 1.0)
+        onwards = np.sign(joint_vel)
+        effort = np.where(effort * onwards > 0.0, (1.0 - share) * effort, effort)
+        return np.asarray(effort - _JOINT_DAMPING * self._stiffness * excess * onwards)
 
     def _held_off(self, joint_pos: np.ndarray, joint_vel: np.ndarray, effort: np.ndarray) -> np.ndarray:
         """Effort (n,) of joints of which some are in their margin: what drives them on fades, a wall pushes back.
@@ -196,112 +215,46 @@ class TorqueActuator:
 
 
 class JointActuator:
-    """Differential inverse kinematics of the reference, for drives that hold joint positions.
-
-    Each cycle goes ``dq = Jᵀ (J Jᵀ + λ² 1)⁻¹ e`` with e the way from the pose of the last set-point to the reference,
-    as a whole no faster than the joints may be, and no further than their limits less the margin.
-
-    A joint at its limit is left out where it would go on.
-
-    The reference is in the work space, but a set-point is only near it: where the arm cannot have position and
-    orientation at once, least squares give up some of either. So where a step would put the tool outside, the walls
-    that it would pass become constraints of the same least squares, and the tool slides along there.
-    """
+    """Set-points of :class:`controllers.joint_tracking.JointTracking`, for drives that hold joint positions."""
 
     def __init__(self, drive: JointDrive, limits: SafetyLimits) -> None:
-        spec = drive.spec
+        links = drive.spec.links
         self._drive = drive
-        self._chain = SingleChain(spec)
-        self._low = np.array([link.joint_range[0] for link in spec.links]) + limits.joint_margin
-        self._high = np.array([link.joint_range[1] for link in spec.links]) - limits.joint_margin
-        self._speed = np.array([link.max_velocity for link in spec.links]) * limits.joint_speed
-        self._box = np.array(limits.workspace_low, dtype=float), np.array(limits.workspace_high, dtype=float)
-        self._walls: tuple[np.ndarray, np.ndarray] | None = None  # None: anew, from where the tool is
-        self.written = np.array(spec.home)
+        self._tracking = JointTracking(
+            drive.spec,
+            low=np.array([link.joint_range[0] for link in links]) + limits.joint_margin,
+            high=np.array([link.joint_range[1] for link in links]) - limits.joint_margin,
+            speed=np.array([link.max_velocity for link in links]) * limits.joint_speed,
+            box=(np.array(limits.workspace_low, dtype=float), np.array(limits.workspace_high, dtype=float)),
+        )
         self.pulled = False  # a servo at rest repeats its counts exactly: that says nothing about it
+
+    @property
+    def written(self) -> np.ndarray:
+        """As in :class:`Actuator`: the set-point."""
+        return self._tracking.at
 
     def begin(self, now: Estimate) -> None:
         """As in :class:`Actuator`."""
-        self.written = now.joint_pos
-        self._walls = None
+        self._tracking.begin(now.joint_pos)
 
     def seed(self, now: Estimate) -> tuple[np.ndarray, np.ndarray]:
         """As in :class:`Actuator`: at the set-point, which the arm sags away from."""
-        pos, rot, _ = self._chain.forward(self.written)
-        return pos, rot
+        return self._tracking.pose()
 
     def track(self, now: Estimate, pos: np.ndarray, rot: np.ndarray, dt: float) -> None:
         """As in :class:`Actuator`."""
-        here, turned, jacobian = self._chain.forward(self.written)
-        error = np.concatenate((pos - here, rotation_vector(rot @ turned.T)))
-        damping = 1e-4 + 0.5 * float(error @ error)
-        step = _least_squares(jacobian, damping, error)
-        ended = ((self.written <= self._low) & (step < 0.0)) | ((self.written >= self._high) & (step > 0.0))
-        if ended.any():
-            jacobian = jacobian * ~ended
-            step = _least_squares(jacobian, damping, error)
-        low, high = self._walls or self._box
-        if self._walls is None:  # from outside the tool can only come back
-            low, high = np.minimum(low, here), np.maximum(high, here)
-        wanted = self._limited(step, dt)
-        there = self._chain.forward(wanted)[0]
-        if (there < low - _INSIDE).any() or (there > high + _INSIDE).any():
-            wanted, there = self._constrained(wanted, jacobian, damping, here, low, high, dt)
-        self._walls = np.clip(there, low, self._box[0]), np.clip(there, self._box[1], high)
-        self._write(wanted)
+        self._drive.write_joints(self._tracking.towards(pos, rot, dt))
 
     def follow(self, now: Estimate, joint_pos: np.ndarray, joint_vel: np.ndarray, dt: float) -> bool:
         """As in :class:`Actuator`; the whole of the trajectory is within the work space, as planned."""
-        self._walls = None
-        self._write(self._limited(joint_pos - self.written, dt))
-        return bool((np.abs(self.written - now.joint_pos) < _LAG).all())
+        at = self._tracking.straight_to(joint_pos, dt)
+        self._drive.write_joints(at)
+        return bool((np.abs(at - now.joint_pos) < _LAG).all())
 
     def arrived(self, now: Estimate, joint_pos: np.ndarray) -> bool:
         """As in :class:`Actuator`."""
         return _at_rest(now, joint_pos)
-
-    def _limited(self, step: np.ndarray, dt: float) -> np.ndarray:
-        """Set-point (n,) a step (n,) from the last one, or as far that way as speeds and limits of joints allow."""
-        share = float((np.abs(step) / (self._speed * dt)).max())
-        wanted = self.written + (step / share if share > 1.0 else step)
-        # Joints that are outside of their limits may stay there or come back.
-        low, high = np.minimum(self._low, self.written), np.maximum(self._high, self.written)
-        return np.minimum(np.maximum(wanted, low), high)
-
-    def _constrained(
-        self,
-        wanted: np.ndarray,
-        jacobian: np.ndarray,
-        damping: float,
-        here: np.ndarray,
-        low: np.ndarray,
-        high: np.ndarray,
-        dt: float,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The set-point (n,) with the tool between ``low`` and ``high`` (3,) that is best for the rest, and that tool.
-
-        With ``H = Jᵀ J + λ² 1`` of the least squares and ``A`` the rows of the Jacobian for walls that are passed by
-        ``c``, it is ``H⁻¹ Aᵀ (A H⁻¹ Aᵀ)⁻¹ c`` away from the wanted one; anew until it is there, as walls are straight
-        and ways of joints are not. If that fails it is the last one, with the tool ``here`` (3,).
-        """
-        inverse = np.linalg.inv(jacobian.T @ jacobian + damping * np.eye(len(wanted)))
-        for _ in range(_CORRECTIONS):
-            pos, _, now = self._chain.forward(wanted)
-            back = np.minimum(np.maximum(pos, low), high) - pos
-            if np.abs(back).max() <= _INSIDE:
-                return wanted, pos
-            free = (wanted > self._low) & (wanted < self._high)  # a joint at its limit cannot bring the tool back
-            passed = now[:3][back != 0.0] * free
-            spread = inverse @ passed.T
-            normal = passed @ spread
-            normal.flat[:: len(normal) + 1] += _SINGULAR
-            step = free * (spread @ np.linalg.solve(normal, back[back != 0.0]))
-            wanted = self._limited(wanted + step - self.written, dt)
-        return self.written, here
-
-    def _write(self, wanted: np.ndarray) -> None:
-        self.written = wanted
-        self._drive.write_joints(wanted)
 
 
 class PoseActuator:
@@ -379,13 +332,6 @@ def external_wrench(jacobian: np.ndarray, inverse: np.ndarray, joint_torque: np.
 
 def _at_rest(now: Estimate, joint_pos: np.ndarray) -> bool:
     return bool(np.abs(now.joint_pos - joint_pos).max() < _SETTLED[0] and np.abs(now.joint_vel).max() < _SETTLED[1])
-
-
-def _least_squares(jacobian: np.ndarray, damping: float, error: np.ndarray) -> np.ndarray:
-    """Step (n,) of the joints that minimises ``|J dq - e|² + λ² |dq|²``, with ``damping`` as λ²."""
-    damped = jacobian @ jacobian.T
-    damped.flat[::7] += damping
-    return np.asarray(jacobian.T @ np.linalg.solve(damped, error))
 
 
 def _softened(gains: Impedance, share: float) -> Impedance:

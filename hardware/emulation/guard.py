@@ -6,6 +6,7 @@ from operator import gt
 
 import numpy as np
 
+from controllers.joint_speeds import JointSpeeds
 from robo_rl.contracts.plant import Measured, Plant
 
 _FREQUENCY = 60.0  # rad/s, of the critically damped hold; far below what a step of 1 ms can carry
@@ -33,7 +34,7 @@ class Guard:
         self._patience = max(1, round(patience / plant.timestep))
         self._milliseconds = round(1e3 * patience)
         self._max_torque = np.array([link.max_torque for link in plant.spec.links])
-        self._max_velocity = [link.max_velocity for link in plant.spec.links]
+        self._speeds = JointSpeeds(plant.spec)
         self._driven = False
         self._since = 0  # steps since the last torque
         self._torque = np.zeros(plant.spec.dof)
@@ -60,10 +61,11 @@ class Guard:
             if self._since >= self._patience:
                 self._trip(f"communication_constraints_violation: no torque came for {self._milliseconds} ms")
         if self._driven:
-            fast = list(map(gt, map(abs, measured.joint_vel.tolist()), self._max_velocity))
+            dq = measured.joint_vel.tolist()
+            fast = list(map(gt, map(abs, dq), self._speeds.towards(measured.joint_pos.tolist(), dq)))
             if any(fast):
                 joint = fast.index(True)
-                self._trip(f"joint_velocity_violation: joint {joint + 1} at {measured.joint_vel[joint]:.2f} rad/s")
+                self._trip(f"joint_velocity_violation: joint {joint + 1} at {dq[joint]:.2f} rad/s")
         if self._driven:
             return self._torque
         return self._brake(measured.joint_pos, measured.joint_vel)

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controllers.joint_speeds import JointSpeeds
 from controllers.vectors import (
     ZERO,
     Rotation,
@@ -86,14 +87,9 @@ class SafetyFilter:
         self._speed, self._turn = limits.max_speed, limits.max_rotation_speed
         self._acceleration, self._turn_acceleration = limits.max_acceleration, limits.max_rotation_acceleration
         self._clip, self._turn_clip = spec.impedance.clip, spec.impedance.rotational_clip
-        self._joints = [  # lowest and highest position, rad, and largest speed, rad/s
-            (
-                link.joint_range[0] + limits.joint_margin,
-                link.joint_range[1] - limits.joint_margin,
-                link.max_velocity * limits.joint_speed,
-            )
-            for link in spec.links
-        ]
+        margin = limits.joint_margin
+        self._ranges = [(link.joint_range[0] + margin, link.joint_range[1] - margin) for link in spec.links]
+        self._speeds = JointSpeeds(spec, limits.joint_speed)
         self._asked: tuple[Vector, Rotation] | None = None
         self.reset(0.5 * (low + high), home_rot)
 
@@ -209,9 +205,10 @@ class SafetyFilter:
         """Share of a velocity (6,) at which no joint is too fast or comes too near to its limits, and why."""
         if not any(twist):
             return 1.0, ""
-        rates = jacobian.T.dot(inverse.dot(twist)).tolist()
+        rates, at = jacobian.T.dot(inverse.dot(twist)).tolist(), joint_pos.tolist()
+        allowed = self._speeds.towards(at, rates)
         fastest = near = 0.0
-        for rate, q, (low, high, most) in zip(rates, joint_pos.tolist(), self._joints, strict=True):
+        for rate, q, (low, high), most in zip(rates, at, self._ranges, allowed, strict=True):
             speed, room = (rate, high - q) if rate > 0.0 else (-rate, q - low)
             if room < 1e-7:
                 room = 1e-7

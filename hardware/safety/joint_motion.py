@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from controllers.joint_speeds import JointSpeeds
 from controllers.kinematics import Chain
 from controllers.single import SingleChain, damped_inverse, rotation, rotation_vector
 from hardware.safety.limits import SafetyLimits
@@ -63,6 +64,7 @@ class JointPlanner:
         self._low = np.array([link.joint_range[0] for link in spec.links]) + limits.joint_margin
         self._high = np.array([link.joint_range[1] for link in spec.links]) - limits.joint_margin
         self._joint_speed = np.array([link.max_velocity for link in spec.links]) * limits.joint_speed
+        self._speeds = JointSpeeds(spec, limits.joint_speed)
         self._box = np.array(limits.workspace_low), np.array(limits.workspace_high)
 
     def plan(self, start: np.ndarray, goal: np.ndarray) -> JointMotion:
@@ -146,10 +148,13 @@ class JointPlanner:
         q = np.stack([_between(path, _smooth(each)) for each in x])
         pos, rot = self._chain.forward(q)
         rates = np.diff(q, axis=0) / step
+        allowed = np.array(
+            [self._speeds.towards(at, rate) for at, rate in zip(q[1:].tolist(), rates.tolist(), strict=True)]
+        )  # no faster than where each step ends
         linvel = np.diff(pos, axis=0) / step
         angvel = geometry.log(rot[1:] @ rot[:-1].swapaxes(-1, -2)) / step
         speeds = (  # each is inversely proportional to the duration
-            float((np.abs(rates) / self._joint_speed).max()),
+            float((np.abs(rates) / allowed).max()),
             float(np.linalg.norm(linvel, axis=-1).max()) / limits.max_speed,
             float(np.linalg.norm(angvel, axis=-1).max()) / limits.max_rotation_speed,
         )

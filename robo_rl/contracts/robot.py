@@ -8,6 +8,23 @@ from robo_rl.contracts.scene import Quat, Shape, Vec3
 
 
 @dataclass(frozen=True)
+class SlowEnds:
+    """How an arm lowers the speed it allows a joint towards an end of its range: to ``sqrt(2 a d) - v`` at distance d.
+
+    Attributes:
+        low: lower end that d is measured to, rad; it may be a little beyond the joint's range.
+        high: upper end.
+        deceleration: a, rad/s².
+        offset: v, rad/s.
+    """
+
+    low: float
+    high: float
+    deceleration: float
+    offset: float
+
+
+@dataclass(frozen=True)
 class Link:
     """One moving link and the revolute joint that carries it.
 
@@ -17,12 +34,13 @@ class Link:
         quat: orientation of that frame, wxyz.
         axis: joint axis in the link's frame.
         joint_range: lower and upper limit, rad.
-        max_velocity: rad/s.
+        max_velocity: rad/s; the largest at any position.
         max_torque: N·m.
         mass: kg.
         com: centre of mass in the link's frame, m.
         inertia: (ixx, iyy, izz, ixy, ixz, iyz) about the centre of mass, in the link's axes, kg·m².
         shapes: primitives for contact and rendering, in the link's frame.
+        slow_ends: how the arm lowers ``max_velocity`` near the ends of the range; None if it does not.
     """
 
     name: str
@@ -36,6 +54,7 @@ class Link:
     com: Vec3
     inertia: tuple[float, float, float, float, float, float]
     shapes: tuple[Shape, ...] = ()
+    slow_ends: SlowEnds | None = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 import pytest
 
+from controllers.joint_speeds import JointSpeeds
 from controllers.single import SingleChain, damped_inverse
 from hardware.actuation import Estimate, JointActuator, PoseActuator, TorqueActuator, actuator, external_wrench
 from hardware.arms.drive import Delegated
@@ -131,6 +133,51 @@ def test_no_pull_at_the_tool_drives_a_joint_into_the_end_of_its_range(joint, sid
                 made.track(now, now.pos + 0.2 * away, geometry.exp(0.5 * away) @ now.rot, 0.001)
             driven.append(drive.torque[joint] * inwards)
     assert min(driven) > 0.0
+
+
+def swung(spec, joint, push):
+    """Speed and position, at each ms, of a joint of 0.1 kg·m² that ``push`` N·m of the law drive on, from home."""
+    drive = Told("torque")
+    drive.spec = spec
+    actuator = TorqueActuator(drive, SafetyLimits.of(spec))
+    q, dq, trace = np.array(spec.home), np.zeros(7), []
+    now = measured(q)
+    actuator.begin(now)
+    effort = np.zeros(7)
+    effort[joint] = push
+    for _ in range(1500):
+        actuator._write(now._replace(joint_pos=q, joint_vel=dq), effort, 0.001)
+        dq = dq + 0.001 * np.eye(7)[joint] * drive.torque[joint] / 0.1
+        q = q + 0.001 * dq
+        trace.append((dq[joint], q[joint]))
+    return trace
+
+
+@pytest.mark.parametrize("joint", [0, 4, 6])
+def test_a_joint_that_swings_is_braked_before_its_speed_limit(joint):
+    spec = robot("fr3")
+    speeds = JointSpeeds(spec)
+    for dq, q in swung(spec, joint, 5.0):
+        assert dq < speeds.towards([q] * 7, [dq] * 7)[joint]
+
+
+def test_without_braking_it_would_pass_the_limit():
+    spec = robot("fr3")
+    wide = dataclasses.replace(
+        spec, links=tuple(dataclasses.replace(link, max_velocity=50.0, slow_ends=None) for link in spec.links)
+    )
+    speeds = JointSpeeds(spec)
+    assert any(dq > speeds.towards([q] * 7, [dq] * 7)[4] for dq, q in swung(wide, 4, 5.0))
+
+
+def test_a_joint_below_its_speed_limit_is_not_braked():
+    drive = Told("torque")
+    actuator = TorqueActuator(drive, LIMITS)
+    effort = np.array([5.0, -5.0, 3.0, 2.0, 1.0, -1.0, 0.5])
+    speed = 0.69 * np.array([link.max_velocity for link in SPEC.links])
+    actuator.begin(measured(stamp=-10.0))
+    actuator._write(measured(dq=speed), effort, 1.0)
+    assert np.array_equal(drive.torque, effort)
 
 
 def test_a_joint_move_is_bounded_by_its_clip():
