@@ -28,13 +28,13 @@ class SimulatedSettings:
     """Progress beyond what was reached before, as the same share, at which they let go."""
 
     reaction: float = 0.3
-    """Seconds from wanting to help to pushing, and by which what they push is behind what they see."""
+    """Seconds from wanting to help to pushing, and by which what they see is old when they push."""
 
     correction: float = 2.0
     """Seconds after which they let go in any case: corrections are short."""
 
     noise: float = 0.1
-    """Standard deviation of the error of what they push, of 1, in each component."""
+    """Standard deviation of the error of what they push, as a share of the push, in each component."""
 
     attention: float = 0.9
     """Chance, at each moment they could notice something, that they are looking."""
@@ -62,8 +62,10 @@ class SimulatedHuman:
 
     They watch the progress of the task (:attr:`robo_rl.contracts.View.progress`). Where it stands still for
     ``patience`` seconds, or falls back, and they happen to look, they push after their ``reaction``, as the expert
-    would, from what they saw a reaction ago, with noise. They let go once there is more progress than before they came,
-    after ``correction`` seconds, or too early. Everything is drawn from a generator of their own.
+    would from what they saw a reaction ago, less what they have pushed since: people know where their own hand has
+    gone (a Smith predictor, Miall et al. 1993), or they would swing about whatever they aim at. The error of a push
+    grows with it (Harris and Wolpert 1998). They let go once there is more progress than before they came, after
+    ``correction`` seconds, or too early. Everything is drawn from a generator of their own.
 
     Args:
         settings: what kind of person.
@@ -89,7 +91,8 @@ class SimulatedHuman:
         self._goal = 0.0  # progress at which they let go
         self._ends = 0.0  # s of pushing after which they let go
         self._wrong: torch.Tensor | None = None
-        self._seen: deque[torch.Tensor] = deque()
+        self._seen: deque[torch.Tensor] = deque()  # what the expert would have done, for a reaction
+        self._pushed: deque[torch.Tensor] = deque()  # what they have pushed since the oldest of these
 
     def read(self, view: View) -> HumanInput | None:
         """Return what they push now.
@@ -103,8 +106,11 @@ class SimulatedHuman:
         self._seen.append(view.expert())
         while len(self._seen) > lag:
             self._seen.popleft()
+        while len(self._pushed) >= lag:
+            self._pushed.popleft()
         self._watch(view.progress(), view.control_dt)
         if self._pushing is None:
+            self._pushed.append(view.neutral)
             return HumanInput(device=self.device)
         return self._push(view)
 
@@ -143,15 +149,16 @@ class SimulatedHuman:
 
     def _push(self, view: View) -> HumanInput:
         assert self._pushing is not None
-        now, seen = self._seen[-1], self._seen[0]
+        aim = (self._seen[0] - sum(each - view.neutral for each in self._pushed)).clamp(-1.0, 1.0)
         if self._wrong is not None and self._pushing <= self.settings.reaction:
-            seen = self._wrong
-        error = torch.randn(seen.shape, generator=self._generator)
-        action = (seen + self.settings.noise * error).clamp(-1.0, 1.0)
+            aim = self._wrong
+        error = self.settings.noise * (aim - view.neutral) * torch.randn(aim.shape, generator=self._generator)
+        action = (aim + error).clamp(-1.0, 1.0)
         gripper = None
         if self._gripper:
-            action[-1] = now[-1]
-            gripper = float(now[-1])
+            action[-1] = self._seen[-1][-1]
+            gripper = float(action[-1])
+        self._pushed.append(action)
         return HumanInput(action, gripper=gripper, device=self.device, latency=0.0)
 
     def _chance(self, probability: float) -> bool:

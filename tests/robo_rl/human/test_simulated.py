@@ -65,20 +65,31 @@ def test_what_they_push_is_what_they_saw_a_reaction_ago():
     assert said[first].tolist() == pytest.approx([(first - 3) / 10, 0.0])
 
 
+def test_they_know_how_far_they_have_pushed_since_what_they_see():
+    """Pushing towards a place in one dimension, seen late: they arrive, and do not swing about it."""
+    human = SimulatedHuman(settings(reaction=0.3, patience=0.1, correction=50.0))
+    seen_once(human)
+    place, ways = 0.0, []
+    for _ in range(40):
+        said = human.read(view(0.5, expert=((2.5 - place), 0.0)))
+        place += 0.0 if said.action is None else float(said.action[0])
+        ways.append(place)
+    assert max(ways) <= 2.5 + 1e-6
+    assert ways[-1] == pytest.approx(2.5)
+
+
 def test_noise_mistakes_and_letting_go_too_early():
-    noisy = SimulatedHuman(settings(noise=0.2, patience=0.1, correction=50.0), seed=1)
+    noisy = SimulatedHuman(settings(noise=0.2, reaction=0.0, patience=0.1, correction=50.0), seed=1)
     seen_once(noisy)
-    errors = [
-        said.action - torch.tensor([0.3, -0.3])
-        for said in (noisy.read(view(0.5, expert=(0.3, -0.3))) for _ in range(400))
-        if said.action is not None
-    ]
-    assert torch.stack(errors).std().item() == pytest.approx(0.2, rel=0.15)
-    wrong = SimulatedHuman(settings(mistakes=1.0, patience=0.1, correction=5.0), seed=1)
+    said = [noisy.read(view(0.5, expert=(0.3, 0.0))).action for _ in range(400)]
+    errors = torch.stack([action - torch.tensor([0.3, 0.0]) for action in said if action is not None])
+    assert errors[:, 0].std().item() == pytest.approx(0.2 * 0.3, rel=0.15)
+    assert not errors[:, 1].any()  # who does not push does not err
+    wrong = SimulatedHuman(settings(mistakes=1.0, patience=0.1, reaction=0.0, correction=5.0), seed=1)
     seen_once(wrong)
     said = [each.action for each in (wrong.read(view(0.5)) for _ in range(20)) if each.action is not None]
     right = [torch.equal(action, torch.tensor([1.0, -0.5])) for action in said]
-    assert right == [False] * 3 + [True] * (len(said) - 3)
+    assert right == [False] + [True] * (len(said) - 1)
     early = SimulatedHuman(settings(premature=1.0))
     seen_once(early)
     assert sum(pushes(early, [0.5] * 12)) == 3  # of six
