@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import threading
 import time
 
@@ -293,25 +292,15 @@ class Pusher:
         """Nothing to let go of."""
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "none", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_ends_the_recording_and_the_arm_holds(drive, small_disk):
     """The disk that the arm writes its faults to as well."""
+    disk = small_disk(40)
     limits = dataclasses.replace(SafetyLimits.of(PANDA), max_state_age=2.0)
-    with Arm(drive, limits, fault_folder=small_disk / "faults") as arm:
+    with Arm(drive, limits, fault_folder=disk / "faults") as arm:
         env = InterventionEnv(Env(CellWorld(arm, {}, TASK.scene(), max_age=2.0), TASK), {0: Pusher()})
         about = {"task": TASK.name, "robot": PANDA.name, "seed": 0}
         with pytest.raises(StorageError, match="the disk is full: could not write"):
-            record_person(env, small_disk / "demonstrations", 10**9, **about)
+            record_person(env, disk / "demonstrations", 10**9, **about)
         cycles = arm.state(2.0).stamp
         wait_for(lambda: arm.status().mode == "holding")
         arm.stop("a fault, which there is no room to log")
@@ -322,7 +311,7 @@ def test_a_full_disk_ends_the_recording_and_the_arm_holds(drive, small_disk):
         arm.recover()
         wait_for(lambda: arm.status().mode == "holding")
         np.testing.assert_allclose(arm.state(2.0).tcp_pos, held.tcp_pos, atol=5e-3)
-    folder = small_disk / "demonstrations"
+    folder = disk / "demonstrations"
     files, (journal,) = episode_files(folder), folder.glob("*.journal")
     assert len(load_episodes(folder)) == len(files) > 0
     under_way = len(list(read_journal(journal)))

@@ -357,24 +357,17 @@ def record_many(writer, episodes):
         record(writer, 20)
 
 
-def test_a_disk_that_is_really_full(tmp_path):
-    mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(mount)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
-        writer = writer_to(mount)
-        with pytest.raises(UserError, match="disk is full"):
-            record_many(writer, 1000)
-        finished = len(writer.stored)
-        assert finished > 5
-        assert len(load_episodes(mount)) == finished
-        writer.stored[0].unlink()  # somebody makes room
-        writer.finish()
-        assert_episode(load_episodes(mount)[-1], 20)
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
+def test_a_disk_that_is_really_full(small_disk):
+    folder = small_disk(256)
+    writer = writer_to(folder)
+    with pytest.raises(UserError, match="disk is full"):
+        record_many(writer, 1000)
+    finished = len(writer.stored)
+    assert finished > 5
+    assert len(load_episodes(folder)) == finished
+    writer.stored[0].unlink()  # somebody makes room
+    writer.finish()
+    assert_episode(load_episodes(folder)[-1], 20)
 
 
 RECORD_FOREVER = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 
 import gymnasium
@@ -88,16 +87,3 @@ class PointEnv:
 @pytest.fixture
 def point_env():
     return PointEnv
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 kB, where this machine lets us mount one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot mount a small file system here: {error}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)

@@ -67,17 +67,18 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path, monkeypatch):
 
 def test_full_disk(small_disk):
     """On a real full file system: one line, and every finished file as it was."""
-    write_text(small_disk / "kept.txt", "kept")
-    save_checkpoint(small_disk, "latest", {"agent": {"w": torch.arange(1000.0)}}, {"env_steps": 10})
+    disk = small_disk(400)
+    write_text(disk / "kept.txt", "kept")
+    save_checkpoint(disk, "latest", {"agent": {"w": torch.arange(1000.0)}}, {"env_steps": 10})
     with pytest.raises(StorageError, match="the disk is full"):
-        save_checkpoint(small_disk, "latest", {"agent": {"w": torch.zeros(300_000)}}, {"env_steps": 20})
+        save_checkpoint(disk, "latest", {"agent": {"w": torch.zeros(300_000)}}, {"env_steps": 20})
     with pytest.raises(StorageError, match="the disk is full"):
-        write_text(small_disk / "kept.txt", "x" * 1_000_000)
-    assert (small_disk / "kept.txt").read_text() == "kept"
-    checkpoint = load_checkpoint(small_disk, "latest")
+        write_text(disk / "kept.txt", "x" * 1_000_000)
+    assert (disk / "kept.txt").read_text() == "kept"
+    checkpoint = load_checkpoint(disk, "latest")
     assert checkpoint.env_steps == 10
     assert torch.equal(checkpoint.tensors("agent")["w"], torch.arange(1000.0))
-    assert sorted(p.name for p in small_disk.iterdir()) == ["kept.txt", "latest-0000000010"]
+    assert sorted(p.name for p in disk.iterdir()) == ["kept.txt", "latest-0000000010"]
 
 
 def test_checkpoints_replace_only_their_own_kind(tmp_path):

@@ -242,8 +242,9 @@ def test_a_checkpoint_of_another_task_is_refused(point_env, tmp_path):
 
 
 def test_a_full_disk_stops_with_one_line_and_keeps_what_was_finished(point_env, small_disk):
+    disk = small_disk(400)
     config = small(steps=100_000, agent=SACConfig(critics=2, hidden=(32, 32)), log_every=20, utd=0.1)
-    run = new_run(config, small_disk)
+    run = new_run(config, disk)
     with pytest.raises(StorageError) as refused:
         train(config, run, maker(point_env))
     assert str(refused.value).startswith("the disk is full: could not write ")

@@ -67,11 +67,12 @@ def test_a_missing_codec_is_told(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_no_half_video(small_disk, monkeypatch):
+    disk = small_disk(400)
     monkeypatch.setattr(video, "_CODECS", ("mp4v",))  # the quicker one
     noise = np.random.default_rng(0).integers(0, 255, (40, 240, 320, 3), dtype=np.uint8)
     with pytest.raises(StorageError):
-        write_video(small_disk / "film.mp4", list(noise), 10)
-    assert list(small_disk.iterdir()) == []
+        write_video(disk / "film.mp4", list(noise), 10)
+    assert list(disk.iterdir()) == []
 
 
 def test_tiles_lie_row_by_row():
