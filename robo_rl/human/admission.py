@@ -8,6 +8,8 @@ The rules are those of HIL-SERL (Luo et al. 2024, arXiv 2410.21845, section III-
   sure that they let go, is nobody's intention.
 * Transitions are handed over in runs that are contiguous in time. Between two runs the stream is broken, so that no
   n-step return, and no look ahead, joins what did not follow each other.
+* A run of the online buffer ends where a person takes over: an n-step return that went on from the policy's action
+  through theirs would credit the policy with its rescue, and teach it to wait for help.
 * Of an episode that a person discards, nothing enters either buffer.
 * Ends are those of the environment: a time limit, a cut by a fault or by a person is a truncation, never terminal.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -55,7 +58,10 @@ def admit(provenance: Provenance) -> Admission:
     for t, (segment, push) in enumerate(zip(segments, pushed, strict=True)):
         if push:
             runs[segment] = range(runs[segment].start if segment in runs else t, t + 1)
-    return Admission((range(length),), tuple(runs[segment] for segment in sorted(runs)))
+    taken_over = [t for t in range(1, length) if pushed[t] and not pushed[t - 1] and segments[t] != segments[t - 1]]
+    ends = [0, *taken_over, length]
+    online = tuple(range(start, end) for start, end in pairwise(ends))
+    return Admission(online, tuple(runs[segment] for segment in sorted(runs)))
 
 
 class Buffer(Protocol):

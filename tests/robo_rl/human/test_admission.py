@@ -55,7 +55,13 @@ def test_the_rules(steps, label):
     if label == "discard":
         assert admission.online == admission.demonstrations == ()
         return
-    assert admission.online == (range(len(steps)),)
+    assert [t for run in admission.online for t in run] == list(range(len(steps)))
+    for run in admission.online[1:]:  # broken where a person takes over, and nowhere else
+        assert told.active[run.start]
+        assert told.segment[run.start] != told.segment[run.start - 1]
+    for t in range(1, len(steps)):
+        if told.authority[t] and not told.authority[t - 1]:
+            assert t in {run.start for run in admission.online}
     entered = [t for run in admission.demonstrations for t in run]
     assert entered == sorted(set(entered))
     human = {t for t in range(len(steps)) if told.authority[t]}
