@@ -36,6 +36,10 @@ class SimulatedSettings:
     noise: float = 0.1
     """Standard deviation of the error of what they push, as a share of the push, in each component."""
 
+    misjudgement: float = 0.1
+    """Standard deviation of the error of the place they aim at during a correction, as a share of the way that the
+    largest push moves the tool in a control period, in each component: people see where a hole is to a millimetre."""
+
     attention: float = 0.9
     """Chance, at each moment they could notice something, that they are looking."""
 
@@ -49,7 +53,7 @@ class SimulatedSettings:
         for name in ("attention", "mistakes", "premature"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"{name}: must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("gain", "setback", "relief", "reaction", "noise"):
+        for name in ("gain", "setback", "relief", "reaction", "noise", "misjudgement"):
             if not getattr(self, name) >= 0.0:
                 raise UserError(f"{name}: must not be negative, got {getattr(self, name)}")
         for name in ("patience", "correction"):
@@ -64,8 +68,10 @@ class SimulatedHuman:
     ``patience`` seconds, or falls back, and they happen to look, they push after their ``reaction``, as the expert
     would from what they saw a reaction ago, less what they have pushed since: people know where their own hand has
     gone (a Smith predictor, Miall et al. 1993), or they would swing about whatever they aim at. The error of a push
-    grows with it (Harris and Wolpert 1998). They let go once there is more progress than before they came, after
-    ``correction`` seconds, or too early. Everything is drawn from a generator of their own.
+    grows with it (Harris and Wolpert 1998), and the place they aim at is a little off during each correction: one who
+    knew exactly what the policy cannot observe would teach it that whatever is done there is right. They let go once
+    there is more progress than before they came, after ``correction`` seconds, or too early. Everything is drawn from a
+    generator of their own.
 
     Args:
         settings: what kind of person.
@@ -91,6 +97,7 @@ class SimulatedHuman:
         self._goal = 0.0  # progress at which they let go
         self._ends = 0.0  # s of pushing after which they let go
         self._wrong: torch.Tensor | None = None
+        self._amiss: torch.Tensor | float = 0.0
         self._seen: deque[torch.Tensor] = deque()  # what the expert would have done, for a reaction
         self._pushed: deque[torch.Tensor] = deque()  # what they have pushed since the oldest of these
 
@@ -146,10 +153,11 @@ class SimulatedHuman:
         self._ends = self.settings.correction * (0.5 if self._chance(self.settings.premature) else 1.0)
         wrong = self._chance(self.settings.mistakes)
         self._wrong = torch.randn(self._seen[0].shape, generator=self._generator).clamp(-1.0, 1.0) if wrong else None
+        self._amiss = self.settings.misjudgement * torch.randn(self._seen[0].shape, generator=self._generator)
 
     def _push(self, view: View) -> HumanInput:
         assert self._pushing is not None
-        aim = (self._seen[0] - sum(each - view.neutral for each in self._pushed)).clamp(-1.0, 1.0)
+        aim = (self._seen[0] + self._amiss - sum(each - view.neutral for each in self._pushed)).clamp(-1.0, 1.0)
         if self._wrong is not None and self._pushing <= self.settings.reaction:
             aim = self._wrong
         error = self.settings.noise * (aim - view.neutral) * torch.randn(aim.shape, generator=self._generator)

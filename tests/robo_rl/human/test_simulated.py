@@ -7,7 +7,7 @@ from robo_rl.contracts import View
 from robo_rl.errors import UserError
 from robo_rl.human.simulated import SimulatedHuman, SimulatedSettings
 
-PERFECT = {"noise": 0.0, "attention": 1.0, "mistakes": 0.0, "premature": 0.0}
+PERFECT = {"noise": 0.0, "misjudgement": 0.0, "attention": 1.0, "mistakes": 0.0, "premature": 0.0}
 
 
 def view(progress, expert=(1.0, -0.5)):
@@ -93,6 +93,22 @@ def test_noise_mistakes_and_letting_go_too_early():
     early = SimulatedHuman(settings(premature=1.0))
     seen_once(early)
     assert sum(pushes(early, [0.5] * 12)) == 3  # of six
+
+
+def test_the_place_they_aim_at_is_off_by_as_much_throughout_a_correction():
+    human = SimulatedHuman(settings(misjudgement=0.1, reaction=0.0, patience=0.1, correction=0.5), seed=1)
+    seen_once(human)
+    said = [human.read(view(0.5, expert=(0.3, 0.0))).action for _ in range(400)]
+    corrections, now = [], []
+    for action in said:
+        if action is not None:
+            now.append(action - torch.tensor([0.3, 0.0]))
+        elif now:
+            corrections.append(torch.stack(now))
+            now = []
+    assert all(torch.equal(errors, errors[:1].expand_as(errors)) for errors in corrections)
+    between = torch.stack([errors[0] for errors in corrections])
+    assert between.std().item() == pytest.approx(0.1, rel=0.3)
 
 
 def test_who_does_not_look_does_not_come():
