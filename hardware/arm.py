@@ -22,6 +22,7 @@ from hardware.safety.fault_log import FaultLog
 from hardware.safety.filter import SafetyFilter
 from hardware.safety.joint_motion import JointMotion, JointPlanner
 from hardware.safety.limits import SafetyLimits
+from hardware.safety.plausibility import Plausibility
 from hardware.safety.supervisor import Supervisor
 from robo_rl.contracts import Applied, Mode, RobotState, RobotStatus, ToolCommand
 from robo_rl.errors import Faulted, InvalidAction, Stale, UserError
@@ -78,6 +79,7 @@ class Arm:
         self._planner = JointPlanner(self.spec, self.limits)
         self._filter = SafetyFilter(self.spec, self.limits, self._chain.forward(np.array(self.spec.home))[1])
         self._actuator = actuator(drive, self.limits)
+        self._plausibility = Plausibility(drive.spec)
         self._supervisor = Supervisor(self.spec, self.limits)
         n = self.spec.dof
         self._fault_log = FaultLog(fault_folder, {
@@ -270,9 +272,9 @@ class Arm:
         measured = self._drive.read()
         began = time.perf_counter()
         q, dq, torque, bias = measured.joint_pos, measured.joint_vel, measured.joint_torque, measured.bias
-        if not math.isfinite(sum(q.tolist()) + sum(dq.tolist()) + sum(bias.tolist()) + measured.stamp):
+        if wrong := self._plausibility.wrong(q, dq, bias, measured.stamp, time.monotonic()):
             self._invalid += 1
-            self._supervisor.watch_age(time.monotonic(), "the driver gives numbers that are not finite")
+            self._supervisor.watch_age(time.monotonic(), f"the driver gives {wrong}")
             return
         pos, rot, jacobian = self._chain.forward(q)
         inverse = damped_inverse(jacobian)
