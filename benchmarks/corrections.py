@@ -25,8 +25,8 @@ from typing import Any
 
 import tyro
 
-from benchmarks.report import RESULTS, target
-from benchmarks.study import Study, carry_out
+from benchmarks.report import target
+from benchmarks.study import Study, StudyOptions, carry_out
 from robo_rl.training.jobs import Job, find_outcome
 from robo_rl.training.outcomes import WANTED, train_outcome
 
@@ -43,28 +43,18 @@ IMITATION = ("hg-dagger", "behaviour-cloning")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """What to run."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds."""
-    jobs: int = 2
-    """Runs side by side, one core each."""
     minutes: float = 20.0
     """Minutes of training a run, evaluations included, set-up and final evaluation not; all of them are used, so that
     the intervention rate at the end is that of a policy that has long succeeded."""
     demos: int = 20
     """Demonstrations."""
-    episodes: int = 100
-    """Episodes of the final evaluation."""
     cloning_updates: int = 20_000
     """Gradient steps of behaviour cloning."""
     work: Path = Path("runs/benchmarks/corrections")
     """Folder of run folders, logs and outcomes."""
-    results: Path = RESULTS
-    """Folder of the report."""
-    fresh: bool = False
-    """Run anew what is done already."""
 
 
 def make_job(options: Options, arm: str, seed: int) -> Job:
@@ -144,15 +134,9 @@ def main(options: Options) -> int:
         budget=f"--minutes {options.minutes:g} --demos {options.demos} "
         f"--episodes {options.episodes} --cloning-updates {options.cloning_updates}",
     )
-    about: dict[str, Any] = {
-        "jobs": options.jobs,
-        "work": options.work,
-        "results": options.results,
-        "fresh": options.fresh,
-    }
-    code = carry_out(study, seeds=options.seeds, only=("corrections", "demos-only"), **about)
+    code = carry_out(study, options, only=("corrections", "demos-only"))
     there = [seed for seed in options.seeds if human_steps_of(options, seed)]
-    return max(code, carry_out(study, seeds=there, only=IMITATION, **about)) if there else code
+    return max(code, carry_out(study, options, only=IMITATION, seeds=there)) if there else code
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.report import RESULTS, target
-from benchmarks.study import Study, carry_out
+from benchmarks.report import target
+from benchmarks.study import Study, StudyOptions, carry_out
 from robo_rl.training.jobs import Job
 from robo_rl.training.outcomes import WANTED, train_outcome
 
@@ -34,27 +34,17 @@ ARMS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """What to run."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds."""
     only: tuple[Arm, ...] = ()
     """Arms; all of them if empty."""
-    jobs: int = 2
-    """Runs side by side, one core each."""
     reach_steps: int = 20_000
     """Environment steps of FetchReach at most."""
     push_steps: int = 50_000
     """Environment steps of FetchPush, of both learners."""
-    episodes: int = 100
-    """Episodes of the final evaluation."""
     work: Path = Path("runs/benchmarks/fetch")
     """Folder of run folders, logs and outcomes."""
-    results: Path = RESULTS
-    """Folder of the report."""
-    fresh: bool = False
-    """Run anew what is done already."""
 
 
 def make_job(options: Options, arm: str, seed: int) -> Job:
@@ -103,15 +93,7 @@ def main(options: Options) -> int:
         budget=f"--reach-steps {options.reach_steps} --push-steps {options.push_steps} --episodes {options.episodes}",
         packages=("stable-baselines3", "gymnasium-robotics"),
     )
-    return carry_out(
-        study,
-        seeds=options.seeds,
-        only=options.only,
-        jobs=options.jobs,
-        work=options.work,
-        results=options.results,
-        fresh=options.fresh,
-    )
+    return carry_out(study, options, only=options.only)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.report import RESULTS, target
-from benchmarks.study import Study, carry_out
+from benchmarks.report import target
+from benchmarks.study import Study, StudyOptions, carry_out
 from robo_rl.training.jobs import Job
 from robo_rl.training.outcomes import train_outcome
 
@@ -36,27 +36,17 @@ WANTED = 0.9
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """What to run."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds."""
     only: tuple[Arm, ...] = ()
     """Arms; both if empty."""
-    jobs: int = 2
-    """Runs side by side, one core each."""
     minutes: float = 20.0
     """Minutes of training a run, evaluations included, set-up and final evaluation not."""
     demos: int = 20
     """Demonstrations."""
-    episodes: int = 100
-    """Episodes of confirmations and of the final evaluation."""
     work: Path = Path("runs/benchmarks/gripper")
     """Folder of run folders, logs and outcomes."""
-    results: Path = RESULTS
-    """Folder of the report."""
-    fresh: bool = False
-    """Run anew what is done already."""
 
 
 def make_job(options: Options, arm: str, seed: int) -> Job:
@@ -101,15 +91,7 @@ def main(options: Options) -> int:
         budget=f"--minutes {options.minutes:g} --demos {options.demos} --episodes {options.episodes}",
         wanted=WANTED,
     )
-    return carry_out(
-        study,
-        seeds=options.seeds,
-        only=options.only,
-        jobs=options.jobs,
-        work=options.work,
-        results=options.results,
-        fresh=options.fresh,
-    )
+    return carry_out(study, options, only=options.only)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.report import RESULTS, target
-from benchmarks.study import Study, carry_out
+from benchmarks.report import target
+from benchmarks.study import Study, StudyOptions, carry_out
 from robo_rl.training.jobs import Job
 from robo_rl.training.outcomes import WANTED, rate_at, train_outcome
 
@@ -45,29 +45,19 @@ ARMS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """What to run."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds."""
     only: tuple[Arm, ...] = ()
     """Arms; all of them if empty."""
-    jobs: int = 2
-    """Runs side by side, one core each."""
     minutes: float = 15.0
     """Minutes of training a run, evaluations included, set-up and final evaluation not."""
     target: float = 0.98
     """Success rate at which training stops; above the wanted 95 %, since the final evaluation has other starts."""
-    episodes: int = 100
-    """Episodes of the final evaluation."""
     cloning_updates: int = 20_000
     """Gradient steps of behaviour cloning."""
     work: Path = Path("runs/benchmarks/learning")
     """Folder of run folders, logs and outcomes."""
-    results: Path = RESULTS
-    """Folder of the report."""
-    fresh: bool = False
-    """Run anew what is done already."""
 
 
 def make_job(options: Options, arm: str, seed: int) -> Job:
@@ -152,15 +142,7 @@ def main(options: Options) -> int:
         budget=f"--minutes {options.minutes:g} --target {options.target:g} --episodes {options.episodes}",
         packages=("stable-baselines3",),
     )
-    return carry_out(
-        study,
-        seeds=options.seeds,
-        only=options.only,
-        jobs=options.jobs,
-        work=options.work,
-        results=options.results,
-        fresh=options.fresh,
-    )
+    return carry_out(study, options, only=options.only)
 
 
 if __name__ == "__main__":

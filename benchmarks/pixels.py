@@ -26,9 +26,9 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.report import RESULTS, ROOT, target
+from benchmarks.report import ROOT, target
 from benchmarks.setups import choose_egl, resolved_config
-from benchmarks.study import Study, carry_out
+from benchmarks.study import Study, StudyOptions, carry_out
 from robo_rl.training.ablation import make_job as make_resumable
 from robo_rl.training.config import TrainConfig
 from robo_rl.training.encoder_files import default_file
@@ -45,15 +45,11 @@ ARMS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(StudyOptions):
     """What to run."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds."""
     only: tuple[Arm, ...] = ()
     """Arms; all of them if empty."""
-    jobs: int = 2
-    """Runs side by side, one core each."""
     minutes: float = 60.0
     """Minutes of training of `cached`, evaluations included, set-up and final evaluation not."""
     target: float = 0.95
@@ -62,16 +58,10 @@ class Options:
     """Environment steps of the two arms that are compared."""
     equal_batch: int = 64
     """Batch of these two."""
-    episodes: int = 100
-    """Episodes of the final evaluation."""
     encoder: Path | None = None
     """Weights of the encoder; None: those of `robo-rl pretrain-encoder`."""
     work: Path = Path("runs/benchmarks/pixels")
     """Folder of run folders, logs and outcomes."""
-    results: Path = RESULTS
-    """Folder of the report."""
-    fresh: bool = False
-    """Run anew what is done already."""
 
 
 def make_config(options: Options, arm: str) -> TrainConfig:
@@ -148,15 +138,7 @@ def main(options: Options) -> int:
         budget=f"--minutes {options.minutes:g} --target {options.target:g} --episodes {options.episodes} "
         f"--equal-steps {options.equal_steps} --equal-batch {options.equal_batch}",
     )
-    return carry_out(
-        study,
-        seeds=options.seeds,
-        only=options.only,
-        jobs=options.jobs,
-        work=options.work,
-        results=options.results,
-        fresh=options.fresh,
-    )
+    return carry_out(study, options, only=options.only)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import ROOT, make_report, revision, save
+from benchmarks.report import RESULTS, ROOT, make_report, revision, save
 from robo_rl.training.jobs import Job, find_outcomes, run_jobs
 from robo_rl.training.outcomes import WANTED, Outcome, together
 
@@ -44,24 +44,38 @@ class Study:
     wanted: float = WANTED
 
 
-def carry_out(
-    study: Study, *, seeds: Sequence[int], only: Sequence[str], jobs: int, work: Path, results: Path, fresh: bool
-) -> int:
+@dataclass(frozen=True)
+class StudyOptions:
+    """What is asked of every study."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds."""
+    jobs: int = 2
+    """Runs side by side, one core each."""
+    episodes: int = 100
+    """Episodes of confirmations and of the final evaluation."""
+    work: Path = Path("runs/benchmarks")
+    """Folder of run folders, logs and outcomes."""
+    results: Path = RESULTS
+    """Folder of the report."""
+    fresh: bool = False
+    """Run anew what is done already."""
+
+
+def carry_out(study: Study, options: StudyOptions, *, only: Sequence[str], seeds: Sequence[int] | None = None) -> int:
     """Run what is missing, merge it with what was done before, and return the exit code.
 
     Args:
         study: what.
-        seeds: that are to be there.
+        options: how.
         only: arms that are to be there; all of them if empty.
-        jobs: runs side by side.
-        work: folder of logs and outcomes.
-        results: folder of the report.
-        fresh: run anew what is done already.
+        seeds: that are to be there; those of the options if None.
     """
     console = make_console()
+    seeds, jobs, work = options.seeds if seeds is None else seeds, options.jobs, options.work
     # Seed by seed, so that an early end leaves whole seeds.
     wanted = [study.job(arm, seed) for seed in seeds for arm in only or study.arms]
-    whole = run_jobs(wanted, work, slots=jobs, fresh=fresh, folder=ROOT, about=lambda: {"revision": revision()})
+    whole = run_jobs(wanted, work, slots=jobs, fresh=options.fresh, folder=ROOT, about=lambda: {"revision": revision()})
     known = sorted({*seeds, *(int(folder.name.removeprefix("seed-")) for folder in work.glob("*/seed-*"))})
     found = find_outcomes([study.job(arm, seed) for arm in study.arms for seed in known], work)
     if not found:
@@ -80,7 +94,7 @@ def carry_out(
         results=summaries,
         packages=study.packages,
     )
-    path = save(report, results)
+    path = save(report, options.results)
     from robo_rl.training.curves import plot_arms
 
     plot_arms(summaries, path.with_suffix(".png"), wanted=study.wanted)

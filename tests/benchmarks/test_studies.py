@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import behaviour_cloning, corrections, fetch, gripper, learning, lerobot_sac, pixels, sb3_sac
-from benchmarks.study import Study, carry_out, summarise
+from benchmarks.study import Study, StudyOptions, carry_out, summarise
 from robo_rl.commands.arguments import known_options
 from robo_rl.training.config import TrainConfig
 
@@ -181,9 +181,9 @@ print(json.dumps({"successes": round(100 * rate), "episodes": 100, "success_rate
         targets=lambda results: [],
         budget="--minutes 1",
     )
-    places = {"work": tmp_path / "work", "results": tmp_path / "results", "jobs": 1, "fresh": False}
-    assert carry_out(study, seeds=[1], only=["a"], **places) == 0
-    assert carry_out(study, seeds=[2], only=["a", "b"], **places) == 0
+    options = StudyOptions(seeds=(1,), jobs=1, work=tmp_path / "work", results=tmp_path / "results")
+    assert carry_out(study, options, only=["a"]) == 0
+    assert carry_out(study, options, only=["a", "b"], seeds=[2]) == 0
     report = load(tmp_path / "results" / "learning.json")
     assert report["seeds"] == [1, 2]
     assert report["command"] == "python -m benchmarks.learning --seeds 1 2 --jobs 1 --minutes 1"
