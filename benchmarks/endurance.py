@@ -28,7 +28,12 @@ Simulator = Literal["franky-sim", "franka-sim", "none"]
 
 @dataclass
 class Tally:
-    """What happened."""
+    """What happened.
+
+    Attributes:
+        silences: faults that nobody injected in which somebody heard nothing: when, s of ``time.monotonic()``, in which
+            phase, and the reason. They may have come of a pause of the machine; all others are in the two before.
+    """
 
     commands: int = 0
     malformed_refused: int = 0
@@ -38,6 +43,7 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=dict)
     reflexes: dict[str, dict[str, int]] = field(default_factory=dict)
     other_faults: dict[str, dict[str, int]] = field(default_factory=dict)
+    silences: list[tuple[float, str, str]] = field(default_factory=list)
     farthest_outside: float = 0.0
     fastest: float = 0.0
 
@@ -189,8 +195,12 @@ class Endurance:
 
     def _uninvited(self, reason: str) -> None:
         """Note a fault that nobody injected, and go on once it is over."""
-        status = self.arm.status()
+        status, now = self.arm.status(), time.monotonic()
         fault = status.fault or "gone already"
+        if fault == "stale_state" or (fault == "device" and "communication" in status.reason):
+            self.tally.silences.append((now, self._phase, status.reason))
+            self._recover()
+            return
         counts = self.tally.reflexes if fault == "device" else self.tally.other_faults
         named = status.reason if fault == "device" else f"{fault}: {reason}"
         phase = counts.setdefault(self._phase, {})

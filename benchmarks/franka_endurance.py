@@ -4,7 +4,8 @@
 the tool by deltas at 10 to 20 Hz as policies do, some random, some as bad as they can be, and injects every fault
 once in each round. After each fault it looks whether the arm latched it, refused commands, stood still, and moved again
 once it was acknowledged. The last line is JSON. It exits with 1 if the arm did not do so, or if it stopped with a
-reflex that nobody had injected.
+reflex that nobody had injected. Where the whole machine stood still just before, as virtual ones do (see
+:mod:`benchmarks.pauses`), a reflex for want of communication is told apart.
 
 On an arm (``--simulator none --address ...``) only the faults that need no simulator are injected. Clear its work
 space.
@@ -24,7 +25,8 @@ from typing import Any, Literal
 
 import tyro
 
-from benchmarks.endurance import Endurance, Server, Simulator, withstood
+from benchmarks.endurance import Endurance, Server, Simulator, Tally, withstood
+from benchmarks.pauses import Pauses
 from benchmarks.report import load, make_report, revision, save, target
 from hardware.arm import Arm
 from hardware.arms.drive import Drive
@@ -35,6 +37,10 @@ from hardware.safety.limits import SafetyLimits
 from robo_rl.errors import UserError
 from robo_rl.robots.fr3 import FR3
 
+LONG_PAUSE = 0.01
+"""Seconds that the whole machine has to stand still for a silence to be its own."""
+
+_NOTICED = 0.3  # s within which a fault is noticed
 _INSIDE = "ROBO_RL_FRANKA_SIM_INSIDE"  # set where this process runs in the simulator's own network
 
 
@@ -78,7 +84,7 @@ def run(config: Config) -> dict[str, Any]:
         server = Server(config.simulator, config.address, Path(name))
         server.start()
         try:
-            with undisturbed(), Arm(make_drive(config, server.address, limits), limits) as arm:
+            with Pauses() as pauses, undisturbed(), Arm(make_drive(config, server.address, limits), limits) as arm:
                 endurance = Endurance(arm, server, config.seed)
                 began = time.monotonic()
                 endurance.run(60.0 * config.minutes)
@@ -86,7 +92,8 @@ def run(config: Config) -> dict[str, Any]:
                 lasted = time.monotonic() - began
         finally:
             server.stop()
-    ok = not (tally.reflexes or tally.other_faults or tally.malformed_accepted)
+    reflexes, other_faults, in_pauses = attribute(tally, pauses)
+    ok = not (reflexes or other_faults or tally.malformed_accepted)
     ok = ok and all(map(withstood, tally.faults))
     return {
         "ok": ok,
@@ -99,8 +106,15 @@ def run(config: Config) -> dict[str, Any]:
         "malformed_refused": tally.malformed_refused,
         "malformed_accepted": tally.malformed_accepted,
         "seconds": {phase: round(seconds, 1) for phase, seconds in tally.seconds.items()},
-        "uninvited_reflexes": tally.reflexes,
-        "uninvited_other_faults": tally.other_faults,
+        "uninvited_reflexes": reflexes,
+        "uninvited_other_faults": other_faults,
+        "silences_in_pauses_of_the_machine": in_pauses,
+        "pauses_of_the_machine": {
+            "watched": pauses.known,
+            "longer_than_ms": 1e3 * LONG_PAUSE,
+            "number": sum(end - begin >= LONG_PAUSE for begin, end in pauses.found),
+            "longest_ms": round(1e3 * max((end - begin for begin, end in pauses.found), default=0.0), 1),
+        },
         "injected": tally.faults,
         "applied_reasons": tally.applied_reasons,
         "farthest_outside_mm": round(1e3 * tally.farthest_outside, 1),
@@ -108,6 +122,30 @@ def run(config: Config) -> dict[str, Any]:
         "automatic_recoveries": status.recoveries,
         "counters": {name: round(value, 3) for name, value in status.counters.items()},
     }
+
+
+def attribute(
+    tally: Tally, pauses: Pauses
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], list[dict[str, Any]]]:
+    """Tell silences in which the whole machine stood still from those that are ours.
+
+    An arm stops when 20 packets in a row, 20 ms, do not come; where the simulator and the law share a machine, a pause
+    of half of that leaves neither time to catch up.
+
+    Returns:
+        Reflexes and other faults that nobody injected, by phase and name, and the silences in pauses of the machine.
+    """
+    reflexes = {phase: dict(counts) for phase, counts in tally.reflexes.items()}
+    others = {phase: dict(counts) for phase, counts in tally.other_faults.items()}
+    excused = []
+    for stamp, phase, reason in tally.silences:
+        longest = pauses.longest_before(stamp, _NOTICED)
+        if longest >= LONG_PAUSE:
+            excused.append({"phase": phase, "reason": reason, "pause_ms": round(1e3 * longest, 1)})
+            continue
+        counts = (reflexes if "communication" in reason else others).setdefault(phase, {})
+        counts[reason] = counts.get(reason, 0) + 1
+    return reflexes, others, excused
 
 
 def main(config: Config) -> int:
