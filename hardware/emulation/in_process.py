@@ -51,7 +51,6 @@ class InjectedFaults:
         frozen: the last state comes again and again, stamp and all.
         stuck: its numbers do, under new stamps.
         not_finite: joint positions are NaN.
-        displaced: joint positions are off by so much, rad.
         delay: states are so old when they come, s.
         error: the device complains of it, and ignores what is written.
         recoverable: whether ``recover`` clears ``error``.
@@ -64,7 +63,6 @@ class InjectedFaults:
     frozen: bool = False
     stuck: bool = False
     not_finite: bool = False
-    displaced: float = 0.0
     delay: float = 0.0
     error: str = ""
     recoverable: bool = True
@@ -157,8 +155,6 @@ class InProcessDrive(ABC):
             return DriveState(
                 state.stamp, state.joint_pos * np.nan, state.joint_vel, state.joint_torque, state.bias, self._width
             )
-        if faults.displaced:
-            return state._replace(joint_pos=state.joint_pos + faults.displaced)
         self._past.append(state)
         if faults.delay > 0.0:
             return next((s for s in reversed(self._past) if self._moved - s.stamp >= faults.delay), self._past[0])

@@ -13,7 +13,7 @@ from robo_rl.contracts import RobotSpec
 _BEYOND = 0.5  # rad beyond a joint's range
 _FASTER = 10.0  # times a joint's largest speed
 _AHEAD = 0.01  # s that a stamp may be ahead of the clock
-_JUMP = 0.1  # rad away from the last good measurement, besides what the joint's own speed limit explains
+_JUMP = 0.1  # rad from one measurement to the next, besides what that speed explains
 
 
 class Plausibility:
@@ -26,8 +26,7 @@ class Plausibility:
     def __init__(self, spec: RobotSpec) -> None:
         self._low = [link.joint_range[0] - _BEYOND for link in spec.links]
         self._high = [link.joint_range[1] + _BEYOND for link in spec.links]
-        self._most = [link.max_velocity for link in spec.links]
-        self._fast = [_FASTER * most for most in self._most]
+        self._fast = [_FASTER * link.max_velocity for link in spec.links]
         self._before: list[float] = []
         self._stamp = -math.inf
 
@@ -54,7 +53,7 @@ class Plausibility:
             return _worst([abs(v) - most for v, most in zip(dq, self._fast, strict=True)], dq, "rad/s")
         since = stamp - self._stamp
         if self._before and since >= 0.0:
-            jumps = [abs(x - y) - most * since for x, y, most in zip(q, self._before, self._most, strict=True)]
+            jumps = [abs(x - y) - most * since for x, y, most in zip(q, self._before, self._fast, strict=True)]
             if max(jumps) > _JUMP:
                 joint = jumps.index(max(jumps))
                 return f"a jump of joint {joint + 1} from {self._before[joint]:.3g} to {q[joint]:.3g} rad"

@@ -65,14 +65,12 @@ FAULTS = {
     "frozen": ({"frozen": True}, "stale_state"),
     "delayed": ({"delay": 1.5}, "stale_state"),
     "not finite": ({"not_finite": True}, "stale_state"),
-    "far off": ({"displaced": 3.0}, "stale_state"),
     "an exception": ({"exception": ConnectionError("cable pulled")}, "control"),
     "pushed": ({"push": np.array([0.0, 60.0, 0.0, 0.0, 0.0, 0.0])}, "contact_force"),
     "twisted": ({"push": np.array([0.0, 0.0, 0.0, 0.0, 0.0, 15.0])}, "contact_torque"),
 }
 CLEAN: dict[str, Any] = {
-    "silent": False, "frozen": False, "stuck": False, "delay": 0.0, "not_finite": False, "displaced": 0.0,
-    "exception": None,
+    "silent": False, "frozen": False, "stuck": False, "delay": 0.0, "not_finite": False, "exception": None,
     "push": np.zeros(6), "error": "", "recoverable": True, "deaf": False,
 }  # fmt: skip
 

@@ -58,10 +58,3 @@ def test_garbage_does_not_become_what_the_next_measurement_is_compared_with():
     assert plausibility.wrong(HOME, ZERO, ZERO, 1.0, 1.0) == ""
     assert plausibility.wrong(at(0, 1.0, HOME), ZERO, ZERO, 1.001, 1.001)
     assert plausibility.wrong(HOME, ZERO, ZERO, 1.002, 1.002) == ""
-
-
-def test_what_jumped_and_stays_there_is_not_believed_before_the_state_is_stale():
-    plausibility = Plausibility(SPEC)
-    assert plausibility.wrong(HOME, ZERO, ZERO, 1.0, 1.0) == ""
-    stamps = 1.0 + 0.001 * np.arange(1, 101)  # a tenth of a second, `limits.max_state_age`
-    assert all(plausibility.wrong(HOME + 0.4, ZERO, ZERO, stamp, stamp) for stamp in stamps)
